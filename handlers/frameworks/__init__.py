@@ -1,0 +1,78 @@
+"""The frameworks that models are served with: one module each, listed here and nowhere else.
+
+To add one, write a module with the members of ``Framework`` and put it in ``_IN_ORDER``. At its
+top level it may import only the standard library and this package: the server reads these modules
+without having any framework loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from handlers.frameworks import python, pytorch, sklearn
+from handlers.types import ModelPlan
+
+
+class Framework(Protocol):
+    """What a module in this package has."""
+
+    @property
+    def NAME(self) -> str:
+        """What ``ModelPlan.framework`` and the zygote are called."""
+
+    @property
+    def MODULES(self) -> tuple[str, ...]:
+        """Top-level imports in a model's code which say that it wants this framework."""
+
+    @property
+    def EXTENSIONS(self) -> tuple[str, ...]:
+        """Endings of the artifacts that ``load`` reads, the preferred one first."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """About what a zygote with this framework occupies, to plan which ones fit."""
+
+    def installed(self) -> bool:
+        """Whether this interpreter has it. Imports nothing."""
+
+    def find_artifact(self, files: Iterable[str]) -> str | None:
+        """Which of the file names is the model, or None when none is or several could be."""
+
+    def preload(self) -> None:
+        """In the zygote: import everything, and run a tiny model once on one thread.
+
+        Does the imports that a first prediction would do. Never touches a GPU, and never computes
+        on a second thread: a pool started before the fork hangs the children.
+        """
+
+    def after_fork(self, threads: int) -> None:
+        """In a model's process, before its code: computing threads, fresh random state."""
+
+    def load(self, plan: ModelPlan) -> Any:
+        """The model in ``plan.artifact``. Raises ``ModelLoadError``."""
+
+    def input_fn(self, body: bytes, content_type: str) -> Any:
+        """Used where a model has no input_fn."""
+
+    def predict_fn(self, data: Any, model: Any) -> Any:
+        """Used where a model has no predict_fn."""
+
+    def output_fn(self, prediction: Any, accept: str, default_accept: str) -> tuple[bytes, str]:
+        """Used where a model has no output_fn. Returns body and content type."""
+
+
+_IN_ORDER: tuple[Framework, ...] = (pytorch, sklearn, python)
+
+# By name, in order of precedence: where a model could mean two of them, the earlier is taken.
+FRAMEWORKS: dict[str, Framework] = {framework.NAME: framework for framework in _IN_ORDER}
+
+
+def for_artifact(files: Iterable[str]) -> tuple[Framework, str] | None:
+    """The first framework that finds its artifact among the files, and the artifact."""
+    names = list(files)
+    for framework in FRAMEWORKS.values():
+        artifact = framework.find_artifact(names)
+        if artifact is not None:
+            return framework, artifact
+    return None

@@ -1,0 +1,1 @@
+"""The ``code/inference.py`` of each benchmark model, run unchanged by both servers."""

@@ -1,0 +1,1 @@
+"""What runs inside multi-model-server's own environment, ``.venv-mms``."""

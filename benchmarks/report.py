@@ -1,0 +1,170 @@
+"""Turns results into the table on the terminal and the page and picture in ``docs/``."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.results import MEASURES, OURS, THEIRS, TIMES, Results
+
+HEAD = ("Measure", "Unit", OURS, THEIRS, "Times better", "Target", "Met")
+NONE = "-"
+GIB_KIB = 1 << 20
+PAGE = """\
+# Benchmarks
+
+Modelyard beside AWS multi-model-server 1.1.11 (with sagemaker-inference 1.10.1), measured in
+{kind} by `./scripts/bench` on {date}.
+
+{machine}
+
+![How many times better Modelyard is](benchmarks.png)
+
+{table}
+
+{failures}## How to run it
+
+`./scripts/bench` makes both environments (Java and wrk come from Debian when run as root), takes
+about 15 minutes and rewrites this page. `--quick` measures each thing once in less than 5 minutes,
+`--only NAME ...` runs some of the benchmarks; neither touches this page.
+
+## How it was measured
+
+- Both servers load the same directories with the same `code/inference.py`, one worker a model, and
+  `OMP_NUM_THREADS=1`. multi-model-server runs AWS's inference toolkit through a handler function.
+- Both have loaded and unloaded one tiny torch model before anything but the start is measured. The
+  tiny model is `Linear(4, 2)`; files are in the page cache.
+- Rates are wrk's, one thread, the servers in turn, the median of 3 rounds of 4 s after a
+  warm-up; client and servers share the cores. A round with one failed request would not count.
+- Memory is the proportional set size (PSS) of all processes of a server; private memory is that
+  which no other process shares. Each model has answered once. multi-model-server stops at 50
+  models. The cost of a further model is the slope between the last two counts.
+- What is left after a stop is counted 5 s after the server's first process has gone (or 20 s after
+  SIGTERM), with one model loaded.
+- The 1 s load beside which the echo is measured sleeps: it shows whether a load blocks, not how the
+  cores are shared with a load that computes.
+"""
+
+
+def print_table(results: Results) -> None:
+    """Show every row, aligned."""
+    rows = [HEAD, *_rows(results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    for failure in results.failures:
+        print(f"FAILED {failure}")
+
+
+def write_page(results: Results, directory: Path, *, quick: bool) -> None:
+    """Write ``benchmarks.md`` and ``benchmarks.png`` into ``directory``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    failures = "".join(f"- failed: {failure}\n" for failure in results.failures)
+    page = PAGE.format(
+        date=datetime.date.today().isoformat(),
+        machine=_machine(),
+        table=_markdown(results),
+        failures=f"{failures}\n" if failures else "",
+        kind="one quick run (each thing once, short rounds: not for comparing)"
+        if quick
+        else "one run",
+    )
+    (directory / "benchmarks.md").write_text(page)
+    _plot(results, directory / "benchmarks.png")
+
+
+def _rows(results: Results) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for key in results.measured():
+        measure, (ours, theirs) = MEASURES[key], results.pair(key)
+        ratio, met = measure.ratio(ours, theirs), measure.met(ours, theirs)
+        rows.append(
+            (
+                measure.title,
+                measure.unit,
+                _number(ours),
+                _number(theirs),
+                NONE if ratio is None else f"{_number(ratio)}{TIMES}",
+                measure.target() or NONE,
+                {None: NONE, True: "yes", False: "no"}[met],
+            )
+        )
+    return rows
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return NONE
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _markdown(results: Results) -> str:
+    lines = [HEAD, ("---", "---", "---:", "---:", "---:", "---", "---"), *_rows(results)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _machine() -> str:
+    cpu = _field("/proc/cpuinfo", "model name")
+    memory = int(_field("/proc/meminfo", "MemTotal").split()[0]) / GIB_KIB
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
+    return (
+        f"Machine: {os.cpu_count()} cores ({cpu}), {memory:.0f} GiB of memory, Linux "
+        f"{platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"{_java()}; {libraries}."
+    )
+
+
+def _field(file: str, name: str) -> str:
+    for line in Path(file).read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return "unknown"
+
+
+def _java() -> str:
+    asked = subprocess.run(
+        ["java", "-version"], capture_output=True, text=True, timeout=30, check=False
+    )
+    return asked.stderr.splitlines()[0].split(" 20")[0].replace('"', "")
+
+
+def _plot(results: Results, file: Path) -> None:
+    """One bar a measure, log scale: left of 1 multi-model-server is better, right of it ours."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    bars = [(MEASURES[key].title, ratio) for key, ratio in _ratios(results)]
+    titles, ratios = [title for title, _ in bars][::-1], [ratio for _, ratio in bars][::-1]
+    figure, axes = pyplot.subplots(figsize=(9, 0.32 * len(bars) + 1.2), layout="constrained")
+    colours = ["#2a6f97" if ratio >= 1 else "#c1666b" for ratio in ratios]
+    drawn = axes.barh(titles, [ratio - 1 for ratio in ratios], left=1, color=colours, height=0.65)
+    axes.bar_label(drawn, [f"{_number(ratio)}{TIMES}" for ratio in ratios], padding=4, fontsize=9)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.5, *ratios) / 1.5, 2.5 * max(2, *ratios))
+    axes.axvline(1, color="#333333", linewidth=1)
+    axes.set_xlabel(f"times better than {THEIRS} (log scale)")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelsize=9)
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
+    figure.savefig(file, dpi=130)
+
+
+def _ratios(results: Results) -> list[tuple[str, float]]:
+    """The rows worth a bar: compared, and not one of the many latencies that follow a rate."""
+    found = []
+    for key in results.measured():
+        ratio = MEASURES[key].ratio(*results.pair(key))
+        if ratio is not None and (MEASURES[key].target() or not key.endswith(("-p50", "-p99"))):
+            found.append((key, ratio))
+    return found

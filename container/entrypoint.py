@@ -1,0 +1,101 @@
+"""What the image runs: ``serve`` (SageMaker's word) and ``modelyard serve``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+
+from container.environment import current_environment, option_name, settings_from, variables
+from model_server import logs
+from model_server.controller import Controller
+from model_server.run_dir import RunDir
+from model_server.settings import Settings, SettingsError
+
+_TCP_BACKLOG = 2048
+
+
+def serve() -> None:
+    """The console script ``serve``."""
+    sys.exit(_serve(sys.argv[1:]))
+
+
+def main() -> None:
+    """The console script ``modelyard``."""
+    parser = argparse.ArgumentParser(prog="modelyard", description="Many models, one endpoint.")
+    parser.add_argument("command", choices=["serve"], help="serve: run the serving container")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="see `modelyard serve --help`")
+    arguments = parser.parse_args()
+    sys.exit(_serve(arguments.options))
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    environment = current_environment()
+    try:
+        settings = settings_from(environment, _options(arguments))
+        listener = _listen(settings)
+    except (SettingsError, OSError) as error:
+        print(f"modelyard cannot start: {error}", file=sys.stderr)  # noqa: T201 - no log yet
+        return 2
+    log_writer = logs.configure_in_background(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(Controller(settings, environment, gateway_command).run(listener))
+    finally:
+        log_writer.stop()
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    """The settings given on the command line."""
+    parser = argparse.ArgumentParser(
+        prog="serve", description="Serve models over the SageMaker contract.", allow_abbrev=False
+    )
+    for field in fields(Settings):
+        text = field.metadata["text"].replace("%", "%%")
+        names = ", ".join(variables(field))
+        parser.add_argument(
+            option_name(field),
+            dest=field.name,
+            metavar="VALUE",
+            default=argparse.SUPPRESS,
+            help=f"{text} (default {field.default!r}; {names})",
+        )
+    return vars(parser.parse_args(arguments))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The port. Opened here, so that a port in use is an error at once."""
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=_TCP_BACKLOG)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise OSError(f"cannot listen on {where}: {error.strerror or error}") from error
+
+
+def gateway_command(
+    settings: Settings, run_dir: RunDir, listener_fd: int, lifeline_fd: int
+) -> list[str]:
+    """How gunicorn is started for this server."""
+    return [
+        sys.executable, "-P", "-m", "gunicorn",
+        "--config", "python:container.gunicorn_config",
+        "--worker-class", "container.gunicorn_worker.GatewayWorker",
+        "--workers", str(settings.gateways or _default_gateways()),
+        "--bind", f"fd://{listener_fd}",
+        "--worker-tmp-dir", run_dir.path,
+        "--graceful-timeout", str(int(settings.drain_timeout_seconds) + 1),
+        f"container.gunicorn_worker:application({run_dir.path!r}, {lifeline_fd})",
+    ]  # fmt: skip
+
+
+def _default_gateways() -> int:
+    """One serves some 10,000 requests a second; models need the other cores."""
+    return min(max((os.cpu_count() or 1) // 4, 1), 8)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,79 @@
+"""From environment variables and command-line options to ``Settings``: the only reader of os.environ."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from model_server.settings import Settings, SettingsError
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+def current_environment() -> dict[str, str]:
+    """A copy of this process's environment."""
+    return dict(os.environ)
+
+
+def settings_from(environment: Mapping[str, str], options: Mapping[str, str]) -> Settings:
+    """Settings from command-line options, then the environment, then defaults.
+
+    Raises SettingsError that names the variable or option and says what it must be.
+    """
+    chosen: dict[str, Any] = {}
+    for field in fields(Settings):
+        found = _find(field, environment, options)
+        if found is not None:
+            source, text = found
+            chosen[field.name] = _parse(field, source, text)
+    return Settings(**chosen)
+
+
+def option_name(field: Field[Any]) -> str:
+    """The command-line option of a setting."""
+    return "--" + field.name.replace("_", "-")
+
+
+def variables(field: Field[Any]) -> tuple[str, ...]:
+    """The environment variables of a setting, the first one that is set wins."""
+    return (field.metadata["env"], *field.metadata["also"])
+
+
+def _find(
+    field: Field[Any], environment: Mapping[str, str], options: Mapping[str, str]
+) -> tuple[str, str] | None:
+    if field.name in options:
+        return option_name(field), options[field.name]
+    for variable in variables(field):
+        if variable in environment:
+            return variable, environment[variable]
+    return None
+
+
+def _parse(field: Field[Any], source: str, text: str) -> Any:
+    default = field.default
+    assert default is not MISSING
+    try:
+        return _convert(default, text.strip())
+    except ValueError:
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
+        raise SettingsError(f"{source}={text!r}: it must be {kind}") from None
+
+
+def _convert(default: Any, text: str) -> Any:
+    """Text in the type of the default."""
+    if isinstance(default, bool):
+        lowered = text.lower()
+        if lowered not in _TRUE | _FALSE:
+            raise ValueError(text)
+        return lowered in _TRUE
+    if isinstance(default, int):
+        return int(text)
+    if isinstance(default, float):
+        return float(text)
+    if isinstance(default, tuple):
+        return tuple(part for part in text.split(":") if part)
+    return text

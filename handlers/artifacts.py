@@ -1,0 +1,37 @@
+"""Files that hold weights: how they are told by name, and which one of several is the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+# What counts towards the predicted size of a model, whoever may read it.
+WEIGHT_EXTENSIONS = frozenset(
+    {
+        *(".bin", ".ckpt", ".joblib", ".msgpack", ".pickle", ".pkl", ".weights"),
+        *(".npy", ".npz", ".h5", ".hdf5", ".parquet"),
+        *(".pt", ".pt2", ".pth", ".safetensors", ".gguf", ".params"),
+        *(".onnx", ".ort", ".pb", ".tflite", ".keras", ".plan", ".engine", ".pmml"),
+        *(".bst", ".cbm", ".model", ".ubj", ".xgb"),
+    }
+)
+
+
+def holds_weights(name: str) -> bool:
+    """Whether a file of this name counts as weights."""
+    return PurePath(name).suffix.lower() in WEIGHT_EXTENSIONS
+
+
+def candidates(names: Iterable[str], extensions: Sequence[str]) -> list[str]:
+    """The names with one of the extensions; earlier extensions first, then by name."""
+    found = [name for name in names if PurePath(name).suffix.lower() in extensions]
+    return sorted(found, key=lambda name: (extensions.index(PurePath(name).suffix.lower()), name))
+
+
+def pick(names: Iterable[str], extensions: Sequence[str]) -> str | None:
+    """The one file that is the model: named ``model.*``, or the only candidate. Else None."""
+    found = candidates(names, extensions)
+    named = [name for name in found if PurePath(name).stem.lower() == "model"]
+    if named:
+        return named[0]
+    return found[0] if len(found) == 1 else None

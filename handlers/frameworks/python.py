@@ -1,0 +1,78 @@
+"""No framework: a model that brings all its code. Also what the other frameworks have in common."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import Any
+
+from handlers import codecs
+from handlers.errors import ModelLoadError
+from handlers.types import ModelPlan
+
+NAME = "python"
+MODULES: tuple[str, ...] = ()
+EXTENSIONS: tuple[str, ...] = ()
+resident_bytes = 34 << 20
+
+
+def installed() -> bool:
+    """Always: it is the interpreter itself."""
+    return True
+
+
+def find_artifact(files: Iterable[str]) -> str | None:
+    """Never: without a framework a file means nothing."""
+    return None
+
+
+def preload() -> None:
+    """Import numpy, if there is one, and put a value through each codec."""
+    codecs.decode(b"[[1.0]]", "application/json")
+    codecs.encode([[1.0]], "application/json", "application/json")
+    if find_spec("numpy") is None:
+        return
+    import numpy as np
+
+    np.random.default_rng(0).random()  # numpy.random is a second, lazy import
+    body, npy = codecs.encode(np.zeros((1, 1)), "application/x-npy", "application/json")
+    codecs.decode(body, npy)
+    codecs.decode(b"1,2\n", "text/csv")
+
+
+def after_fork(threads: int) -> None:
+    """Reseed what fork copied: siblings must not draw the same numbers."""
+    random.seed()
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        np.random.seed(int.from_bytes(os.urandom(4), "big"))
+
+
+def load(plan: ModelPlan) -> Any:
+    """There is nothing that could be loaded without code."""
+    raise ModelLoadError("A model without a framework needs a model_fn in code/inference.py.")
+
+
+def input_fn(body: bytes, content_type: str) -> Any:
+    """The body as its content type says."""
+    return codecs.decode(body, content_type)
+
+
+def predict_fn(data: Any, model: Any) -> Any:
+    """``model.predict(data)``, or ``model(data)`` where there is no such method."""
+    predict = getattr(model, "predict", model)
+    if not callable(predict):
+        raise TypeError(
+            f"model_fn returned a {type(model).__name__}, which has no predict method and cannot "
+            "be called; give the model a predict_fn"
+        )
+    return predict(data)
+
+
+def output_fn(prediction: Any, accept: str, default_accept: str) -> tuple[bytes, str]:
+    """The prediction in the best type the client accepts."""
+    return codecs.encode(prediction, accept, default_accept)

@@ -1,0 +1,161 @@
+"""PyTorch: TorchScript archives, and weights with the module class that they belong to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from handlers.artifacts import pick
+from handlers.codecs import STR_TYPES
+from handlers.errors import ModelLoadError
+from handlers.frameworks import python
+from handlers.media_types import JSON, JSON_LINES, ND_JSON, parse
+from handlers.types import Interface, ModelPlan
+from handlers.user_code import classes_of, import_file
+from handlers.weights import build_module, is_torchscript, load_weights
+
+NAME = "pytorch"
+MODULES: tuple[str, ...] = ("torch", "torchvision", "torchaudio", "transformers")
+EXTENSIONS: tuple[str, ...] = (".safetensors", ".pt", ".pth")
+resident_bytes = 230 << 20
+
+# Written by people or in JSON, which has one kind of number: models want float32.
+FLOAT32_TYPES = STR_TYPES | {JSON_LINES, ND_JSON}
+
+
+def installed() -> bool:
+    """Whether torch can be imported."""
+    return find_spec("torch") is not None
+
+
+def find_artifact(files: Iterable[str]) -> str | None:
+    """The TorchScript archive, safetensors file or state dict that is the model."""
+    return pick(files, EXTENSIONS)
+
+
+def preload() -> None:
+    """Save, map and run a tiny module, on one thread and on the CPU."""
+    python.preload()
+    import torch
+
+    torch.set_num_threads(1)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.pt")
+        torch.save(net.state_dict(), path)
+        _warm_up(net, path)
+        if find_spec("safetensors") is not None:
+            from safetensors.torch import save_file
+
+            path = path.with_suffix(".safetensors")
+            save_file(net.state_dict(), path)
+            _warm_up(net, path)
+
+
+def _warm_up(net: Any, path: Path) -> None:
+    model = build_module(lambda: type(net)(*net.children()), load_weights(path))
+    body, content_type = output_fn(predict_fn(input_fn(b"[[1, 2]]", JSON), model), JSON, JSON)
+    assert body and content_type == JSON
+
+
+def after_fork(threads: int) -> None:
+    """Give torch this many threads, and fresh random state."""
+    python.after_fork(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(int.from_bytes(os.urandom(8), "big", signed=True))
+
+
+def load(plan: ModelPlan) -> Any:
+    """The module, ready to predict. Weights are mapped; TorchScript has to be read."""
+    if not installed():
+        raise ModelLoadError(f"{plan.artifact} needs PyTorch, which is missing.")
+    import torch
+
+    load_script: Callable[..., Any] = torch.jit.load  # torch leaves it without types
+    path = Path(plan.model_dir, plan.artifact or "")
+    if is_torchscript(path):
+        return load_script(path, map_location="cpu").eval()
+    try:
+        weights = load_weights(path)
+    except ValueError as error:
+        raise ModelLoadError(f"{error}.") from error
+    return _with_weights(_module_class(plan, path.name), weights, path.name)
+
+
+def _with_weights(module_class: type[Any], weights: dict[str, Any], artifact: str) -> Any:
+    """The module with its weights; what does not fit is told with the names."""
+    try:
+        return build_module(module_class, weights)
+    except TypeError as error:
+        raise ModelLoadError(
+            f"{module_class.__name__} cannot be made without arguments ({error}). Give its "
+            "__init__ defaults that fit the weights, or define a model_fn."
+        ) from error
+    except RuntimeError as error:
+        if "Error(s) in loading state_dict" not in str(error):
+            raise
+        raise ModelLoadError(f"{artifact} does not fit {module_class.__name__}: {error}") from error
+
+
+def _module_class(plan: ModelPlan, artifact: str) -> type[Any]:
+    """The one nn.Module subclass of the model's model.py. Raises ``ModelLoadError``."""
+    import torch
+
+    file = _class_file(plan)
+    if file is None:
+        raise ModelLoadError(
+            f"{artifact} holds weights but no model. Put model.py with the nn.Module class into "
+            "code/, or define a model_fn, or save the model as TorchScript."
+        )
+    found = [c for c in classes_of(import_file(file)) if issubclass(c, torch.nn.Module)]
+    if len(found) != 1:
+        names = ", ".join(item.__name__ for item in found) or "none"
+        raise ModelLoadError(
+            f"{file.name} must define exactly one nn.Module class to go with {artifact}; it "
+            f"defines {names}. Move helper classes into another file, or define a model_fn."
+        )
+    return found[0]
+
+
+def _class_file(plan: ModelPlan) -> Path | None:
+    if plan.interface is Interface.DEFAULT:
+        return Path(plan.script) if plan.script else None
+    files = [Path(folder, "model.py") for folder in plan.code_dirs]
+    return next((file for file in files if file.is_file()), None)
+
+
+def input_fn(body: bytes, content_type: str) -> Any:
+    """A tensor where the body is numeric: float32 from JSON and CSV, NPY's own type from NPY."""
+    data = python.input_fn(body, content_type)
+    if not hasattr(data, "dtype"):
+        return data
+    import torch
+
+    tensor = torch.from_numpy(data)
+    if parse(content_type or JSON).essence in FLOAT32_TYPES:
+        tensor = tensor.to(torch.float32)
+    return tensor
+
+
+def predict_fn(data: Any, model: Any) -> Any:
+    """``model(data)`` without gradients, on the device the model is on."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return python.predict_fn(data, model)
+    weight = next(model.parameters(), None)
+    if weight is not None and isinstance(data, torch.Tensor):
+        data = data.to(weight.device)
+    with torch.inference_mode():
+        return model(data)
+
+
+def output_fn(prediction: Any, accept: str, default_accept: str) -> tuple[bytes, str]:
+    """The prediction in the best type the client accepts."""
+    return python.output_fn(prediction, accept, default_accept)

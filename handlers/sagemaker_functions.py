@@ -1,0 +1,178 @@
+"""Models that follow SageMaker's convention: model_fn, input_fn, predict_fn, output_fn and kin.
+
+A function the model's author left out is replaced by the framework's; with no script at all every
+function is, and the model is served by its artifact alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from handlers.arity import UserFunction, user_function
+from handlers.codecs import STR_TYPES, decode_text
+from handlers.context import Context
+from handlers.errors import InvalidOutput, ModelLoadError
+from handlers.frameworks import FRAMEWORKS, Framework, for_artifact
+from handlers.media_types import JSON, accepts_anything, first_choice, parse
+from handlers.responses import body_of, response_of
+from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Response
+from handlers.user_code import import_file
+
+ARGUMENTS = {
+    "pre_model_fn": ("model_dir",),
+    "model_fn": ("model_dir",),
+    "model_warmup_fn": ("model_dir", "model"),
+    "input_fn": ("input_data", "content_type"),
+    "predict_fn": ("data", "model"),
+    "output_fn": ("prediction", "accept"),
+    "transform_fn": ("model", "input_data", "content_type", "accept"),
+}
+
+REPLACED_BY_TRANSFORM = ("input_fn", "predict_fn", "output_fn")
+
+Functions = dict[str, UserFunction]
+
+
+class SageMakerFunctions:
+    """A loaded model and the functions that serve it."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        functions: Functions,
+        framework: Framework,
+        context: Context,
+        default_accept: str,
+    ) -> None:
+        self._model = model
+        self._functions = functions
+        self._framework = framework
+        self._context = context
+        self._default_accept = default_accept
+
+    def invoke(self, request: Request) -> Response:
+        """Answer one request through transform_fn, or input_fn, predict_fn and output_fn."""
+        self._context.begin([request])
+        if "transform_fn" in self._functions:
+            data, content_type = user_input(request)
+            accept = self._accept(request)
+            result = self._call("transform_fn", self._model, data, content_type, accept)
+            return self._response(result, request)
+        prediction = self._predict(self._input(request))
+        if "output_fn" in self._functions:
+            result = self._call("output_fn", prediction, self._accept(request))
+            return self._response(result, request)
+        body, content_type = self._framework.output_fn(
+            prediction, request.accept, self._default_accept
+        )
+        named = self._context.get_response_content_type(0)
+        return response_of(self._context, 0, body, named or content_type)
+
+    def _call(self, name: str, *args: Any) -> Any:
+        return self._functions[name](self._context, *args)
+
+    def _input(self, request: Request) -> Any:
+        if "input_fn" in self._functions:
+            return self._call("input_fn", *user_input(request))
+        return self._framework.input_fn(request.body, request.content_type)
+
+    def _predict(self, data: Any) -> Any:
+        if "predict_fn" in self._functions:
+            return self._call("predict_fn", data, self._model)
+        return self._framework.predict_fn(data, self._model)
+
+    def _accept(self, request: Request) -> str:
+        """What the author's function gets: the header as sent, unless it leaves the choice."""
+        return self._default_accept if accepts_anything(request.accept) else request.accept
+
+    def _response(self, result: Any, request: Request) -> Response:
+        """The answer of output_fn or transform_fn: a body, or (body, content_type).
+
+        The content type is the pair's, else the one set on the context, else what was accepted.
+        """
+        body, named = _body_and_type(result)
+        content, natural = body_of(body)
+        if natural != JSON:  # the author wrote the text or the bytes, as what was asked for
+            natural = first_choice(self._accept(request), self._default_accept)
+        named = named or self._context.get_response_content_type(0)
+        return response_of(self._context, 0, content, named or natural)
+
+
+def _body_and_type(result: Any) -> tuple[Any, str | None]:
+    if not isinstance(result, tuple):
+        return result, None
+    if len(result) != 2 or not isinstance(result[1], str):
+        raise InvalidOutput(
+            "output_fn and transform_fn return a body or a pair (body, content_type); this model "
+            f"returned a tuple of {', '.join(type(item).__name__ for item in result) or 'nothing'}."
+        )
+    return result
+
+
+def user_input(request: Request) -> tuple[str | bytes, str]:
+    """Body and content type as input_fn and transform_fn get them.
+
+    JSON and CSV come as str. Their charset has then done its duty and is taken off the content
+    type, so that ``content_type == "text/csv"`` holds whatever the client's library adds.
+    """
+    content_type = request.content_type or JSON
+    media_type = parse(content_type)
+    if media_type.essence not in STR_TYPES:
+        return request.body, content_type
+    return decode_text(request.body, media_type.charset), media_type.without("charset")
+
+
+def load_functions(
+    plan: ModelPlan, context: Context, options: HandlerOptions
+) -> SageMakerFunctions:
+    """Import the script, if there is one, and load the model. Errors are the author's own."""
+    functions: Functions = {}
+    if plan.interface is Interface.SAGEMAKER and plan.script is not None:
+        functions = functions_of(import_file(Path(plan.script)))
+    if "pre_model_fn" in functions:
+        functions["pre_model_fn"](context, plan.model_dir)
+    model, framework = _load_model(plan, functions, context)
+    if "model_warmup_fn" in functions:
+        functions["model_warmup_fn"](context, plan.model_dir, model)
+    return SageMakerFunctions(
+        model,
+        functions=functions,
+        framework=framework,
+        context=context,
+        default_accept=options.default_accept,
+    )
+
+
+def functions_of(module: ModuleType) -> Functions:
+    """The convention's functions that a module defines. Raises ``ModelLoadError``."""
+    functions = {
+        name: user_function(name, getattr(module, name), arguments)
+        for name, arguments in ARGUMENTS.items()
+        if hasattr(module, name)
+    }
+    mixed = [name for name in REPLACED_BY_TRANSFORM if name in functions]
+    if "transform_fn" in functions and mixed:
+        raise ModelLoadError(
+            f"{module.__name__} defines transform_fn, which takes the place of "
+            f"{', '.join(REPLACED_BY_TRANSFORM)}, but also {', '.join(mixed)}. Remove the one or "
+            "the others."
+        )
+    return functions
+
+
+def _load_model(plan: ModelPlan, functions: Functions, context: Context) -> tuple[Any, Framework]:
+    """The model, and the framework whose functions stand in for missing ones."""
+    if "model_fn" in functions:
+        return functions["model_fn"](context, plan.model_dir), FRAMEWORKS[plan.framework]
+    found = for_artifact([plan.artifact]) if plan.artifact else None
+    if found is None:
+        where = Path(plan.script).name if plan.script else "The model"
+        raise ModelLoadError(
+            f"{where} defines no model_fn, and {plan.model_dir} holds no file that could be loaded "
+            "without one. Define model_fn(model_dir)."
+        )
+    framework, _ = found
+    return framework.load(plan), framework

@@ -1,0 +1,96 @@
+"""What a model's own code raised, as an error for the client.
+
+Told by shape and not by class: the packages whose exceptions these are (sagemaker_inference, mms)
+need not be installed, and a model's code may hold a second copy of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from handlers.errors import HandlerError, ModelLoadError, PredictionFailed
+
+INSUFFICIENT_STORAGE = 507
+
+# How native libraries say that memory is short, in a RuntimeError or ImportError.
+OUT_OF_MEMORY_PHRASES = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator",
+    "unable to mmap",
+    "std::bad_alloc",
+    "failed to map segment from shared object",  # the import of a library
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error means that there was not enough memory, on the host or on a device."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error) if isinstance(error, RuntimeError | ImportError) else ""
+    return any(phrase in text for phrase in OUT_OF_MEMORY_PHRASES)
+
+
+def describe(error: BaseException) -> str:
+    """``TypeName: text``, one line of which a client can make sense."""
+    message = getattr(error, "message", None)
+    text = message if isinstance(message, str) else str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def load_error(error: Exception) -> ModelLoadError:
+    """The error of a load that the model's code failed; raise it ``from`` the original."""
+    if isinstance(error, ModelLoadError):
+        return error
+    if is_out_of_memory(error):
+        return ModelLoadError(describe(error), status=INSUFFICIENT_STORAGE)
+    return ModelLoadError(describe(error) + _advice(error))
+
+
+def prediction_error(error: Exception) -> HandlerError:
+    """The error of a request that the model's code failed; raise it ``from`` the original."""
+    if isinstance(error, HandlerError):
+        return error
+    if is_out_of_memory(error):
+        return PredictionFailed(describe(error), status=INSUFFICIENT_STORAGE)
+    status = chosen_status(error)
+    message = getattr(error, "message", None)
+    if status is not None and isinstance(message, str):
+        return PredictionFailed(message, status=status)  # the author's words for the client
+    return PredictionFailed(describe(error), status=status)
+
+
+def chosen_status(error: Exception) -> int | None:
+    """The status that the model's author gave the error, if it is one that says "failed".
+
+    ``status_code`` is what sagemaker_inference's errors carry, ``error_code`` what
+    multi-model-server's PredictionException does, ``status`` with ``kind`` is ours.
+    """
+    names = ["status_code"]
+    names += ["error_code"] if hasattr(error, "message") else []
+    names += ["status"] if hasattr(error, "kind") else []
+    for name in names:
+        status = getattr(error, name, None)
+        if isinstance(status, int) and 400 <= status <= 599:
+            return status
+    return None
+
+
+def _advice(error: Exception) -> str:
+    """What to do about the traps that models fall into most often."""
+    text = str(error)
+    if isinstance(error, AttributeError) and "__main__" in text:
+        return (
+            ". The class was defined in the script that saved the model, so it was saved as part "
+            "of __main__. Move it to a module of its own, put that file into code/, and save the "
+            "model again with the class imported from there"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            ". If it is a file of yours, put it into the model's code/ directory; if it is a "
+            "package, install it in the image"
+        )
+    return ""

@@ -1,0 +1,244 @@
+"""The controller: parent of every process and the only owner of state, on one event loop.
+
+It starts the gateways and the zygotes, answers what gateways ask on ``control.sock``, and on
+SIGTERM drains and leaves. Requests to models do not pass through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from handlers.errors import HandlerError
+from handlers.frameworks import FRAMEWORKS
+from model_server import memory, probe, wire
+from model_server.children import Children
+from model_server.errors import Problem, ProblemError, ServerError, ServerUnavailable
+from model_server.gateways import Gateways
+from model_server.lifecycle import Lifecycle, problem_of
+from model_server.lifeline import Lifeline
+from model_server.metrics import GatewayTotals, snapshot
+from model_server.model import State
+from model_server.run_dir import RunDir
+from model_server.settings import PRELOAD_AUTO, PRELOAD_NONE, Settings
+from model_server.stats import StatsTable
+from model_server.workers import Workers
+from model_server.zygotes import ZygotePool
+
+log = logging.getLogger("modelyard")
+
+# The one model of single-model mode.
+SINGLE_MODEL = "model"
+
+# Zygotes that warm up by themselves may take this share of the memory limit.
+_PRELOAD_SHARE = 0.1
+
+# After the drain: time to kill what did not leave and to clean up, within SageMaker's 30 s.
+_SHUTDOWN_MARGIN_SECONDS = 3.0
+
+GatewayCommand = Callable[[Settings, RunDir, int, int], Sequence[str]]
+
+
+class Controller:
+    """One server, from start to exit code."""
+
+    def __init__(
+        self, settings: Settings, environment: Mapping[str, str], gateway_command: GatewayCommand
+    ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._gateway_command = gateway_command
+        self._gateway_totals = GatewayTotals()
+        self._port_open = asyncio.Event()
+        self._stopping = False
+        self._own_bytes = 0
+        self._single_problem: Problem | None = None
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve on ``listener`` until SIGTERM or SIGINT."""
+        run_dir = RunDir.create(self._settings.run_dir)
+        try:
+            self._build(run_dir, listener)
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            control = await asyncio.start_unix_server(
+                self._converse, run_dir.control_socket, backlog=1024
+            )
+            self._gateways.start()
+            self._start_background()
+            await stop.wait()
+            await self._stop(listener)
+            control.close()
+        finally:
+            run_dir.remove()
+
+    def _build(self, run_dir: RunDir, listener: socket.socket) -> None:
+        settings = self._settings
+        lifeline = self._lifeline = Lifeline()
+        Path(run_dir.settings_file).write_bytes(msgspec.json.encode(settings))
+        stats = StatsTable.create(run_dir.stats_file)
+        limit = settings.memory_limit_bytes or int(
+            probe.memory_ceiling_bytes() * memory.USABLE_SHARE
+        )
+        self._limit_bytes = limit
+        self._lifecycle = Lifecycle(
+            settings,
+            run_dir,
+            limit_bytes=limit,
+            overhead_bytes=lambda: self._own_bytes + self._zygotes.private_bytes,
+        )
+        children = Children(on_adopted_exit=lambda pid, code: self._workers.reaped(pid, code))
+        children.watch(asyncio.get_running_loop())
+        self._zygotes = ZygotePool(
+            settings,
+            children,
+            lifeline_fd=lifeline.read_fd,
+            stats_path=run_dir.stats_file,
+            environment=self._environment,
+            on_worker_exit=lambda pid, code: self._workers.told_of_exit(pid, code),
+        )
+        self._workers = Workers(settings, stats, self._zygotes, self._lifecycle.worker_died)
+        self._lifecycle.use(self._workers)
+        self._gateways = Gateways(
+            children,
+            self._gateway_command(settings, run_dir, listener.fileno(), lifeline.read_fd),
+            listener,
+            lifeline_fd=lifeline.read_fd,
+            environment=self._environment,
+        )
+
+    def _start_background(self) -> None:
+        self._run_in_background(self._workers.watch_time_limits())
+        self._run_in_background(self._lifecycle.remeasure())
+        self._run_in_background(self._preload())
+        if not self._settings.multi_model:
+            self._run_in_background(self._load_single())
+
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("background work failed: %r", error, exc_info=error)
+
+    async def _stop(self, listener: socket.socket) -> None:
+        """Finish what is under way, within the limits, and end every process."""
+        log.info("stopping: running requests may finish")
+        self._stopping = True
+        listener.close()
+        deadline = asyncio.get_running_loop().time() + self._settings.drain_timeout_seconds
+        await self._gateways.stop(self._settings.drain_timeout_seconds + _SHUTDOWN_MARGIN_SECONDS)
+        for task in list(self._background):
+            task.cancel()
+        left = max(deadline - asyncio.get_running_loop().time(), 0.5)
+        self._workers.drain_limit_seconds = left
+        await self._lifecycle.close()
+        self._zygotes.close()
+        self._lifeline.close()
+        log.info("stopped")
+
+    async def _preload(self) -> None:
+        """Warm zygotes up, once the port answers."""
+        await self._port_open.wait()
+        wanted = self._settings.preload
+        if wanted == PRELOAD_NONE:
+            return
+        self._own_bytes = await asyncio.to_thread(_own_bytes, self._gateways.pid)
+        if wanted == PRELOAD_AUTO:
+            installed = [name for name, found in FRAMEWORKS.items() if found.installed()]
+            installed.sort(key=lambda name: FRAMEWORKS[name].resident_bytes)
+            budget = int(self._limit_bytes * _PRELOAD_SHARE)
+            await self._zygotes.preload(tuple(installed), budget)
+        else:
+            await self._zygotes.preload(tuple(wanted.split(",")), None)
+
+    async def _load_single(self) -> None:
+        try:
+            await self._lifecycle.load(SINGLE_MODEL, self._settings.model_dir)
+        except (ServerError, HandlerError) as error:
+            self._single_problem = problem_of(error)
+
+    # --- control.sock ---------------------------------------------------------------------------
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the commands of one connection, one after another."""
+        gateway = 0
+        try:
+            while True:
+                command = await wire.read_command(reader)
+                if isinstance(command, wire.GatewayCounts):
+                    gateway = command.pid
+                writer.write(wire.message(await self._answer(command)))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            log.debug("a gateway hung up")
+        finally:
+            writer.close()
+            self._gateway_totals.in_flight.pop(gateway, None)
+
+    async def _answer(self, command: wire.Command) -> wire.Answer:
+        try:
+            return await self._obey(command)
+        except (ServerError, HandlerError) as error:
+            return wire.Failed(problem_of(error))
+        except Exception as error:
+            log.exception("%s failed", type(command).__name__)
+            return wire.Failed(ServerError(f"internal error: {error!r}").problem())
+
+    async def _obey(self, command: wire.Command) -> wire.Answer:
+        lifecycle = self._lifecycle
+        match command:
+            case wire.Ensure(name):
+                await lifecycle.ensure(name)
+            case wire.Fate(name, key):
+                return wire.FateFound(await lifecycle.fate(name, key))
+            case wire.Ping():
+                self._check_health()
+            case wire.Load(name, url):
+                await lifecycle.load(name, url)
+            case wire.Unload(name):
+                await lifecycle.unload(name)
+            case wire.Get(name):
+                return await lifecycle.info(name)
+            case wire.List(limit, token):
+                return lifecycle.page(limit, token)
+            case wire.GatewayCounts():
+                self._port_open.set()
+                self._gateway_totals.add(command)
+            case wire.Metrics():
+                return wire.Text(await self._metrics())
+        return wire.Done()
+
+    def _check_health(self) -> None:
+        """Raise while the server should get no traffic."""
+        if self._stopping:
+            raise ServerUnavailable("the server is stopping")
+        if self._settings.multi_model:
+            return  # it lives; what its models do is not the platform's business
+        if self._single_problem is not None:
+            raise ProblemError(self._single_problem)
+        model = self._lifecycle.models.get(SINGLE_MODEL)
+        if model is None or model.state is State.LOADING:
+            raise ServerUnavailable("the model is still loading")
+
+    async def _metrics(self) -> str:
+        text = snapshot(self._lifecycle, self._zygotes, self._gateway_totals)
+        return await asyncio.to_thread(text)
+
+
+def _own_bytes(gateway_pid: int) -> int:
+    """What controller and gunicorn hold."""
+    return sum(probe.private_bytes(pid) for pid in (os.getpid(), gateway_pid))

@@ -1,0 +1,57 @@
+"""An HTTP request and a response, as the gateway sees them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+JSON = "application/json"
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """A whole request: method, path and query as sent (not decoded), headers, body."""
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+    body: bytes | bytearray = b""
+    keep_alive: bool = True
+
+    def header(self, name: str) -> str:
+        """The first header of that (lower-case) name, or ""."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return ""
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    """A response. With ``stream`` the body comes from there, ``length`` bytes in all."""
+
+    status: int
+    content_type: str = JSON
+    body: bytes | bytearray | memoryview = b""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    stream: AsyncIterator[bytes | bytearray | memoryview] | None = None
+    length: int | None = None
+    # What the access log and the metrics call it.
+    route: str = ""
+    request_id: str = ""
+
+    def head(self, *, keep_alive: bool, date: str) -> bytes:
+        """Status line and headers, encoded."""
+        length = len(self.body) if self.length is None else self.length
+        lines = [
+            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Status')}\r\n"
+            f"Content-Type: {self.content_type}\r\n"
+            f"Content-Length: {length}\r\nDate: {date}\r\n"
+        ]
+        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
+        lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
+        return "".join(lines).encode("latin-1", "replace")

@@ -1,0 +1,201 @@
+"""Everything counted, as Prometheus text. Numbers are taken on the loop, formatted in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from model_server import memory, probe, wire
+from model_server.lifecycle import Lifecycle, LoadCounts
+from model_server.model import Model
+from model_server.stats import BUCKET_SECONDS, BUCKETS, Totals
+from model_server.zygotes import ZygotePool
+
+_BOUNDS = [*(str(seconds) for seconds in BUCKET_SECONDS), "+Inf"]
+_NS = 1e-9
+
+
+@dataclass
+class GatewayTotals:
+    """What all gateways have served, gathered from their reports."""
+
+    requests: dict[tuple[str, int], int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    buckets: dict[str, list[int]] = field(default_factory=dict)
+    in_flight: dict[int, int] = field(default_factory=dict)
+
+    def add(self, report: wire.GatewayCounts) -> None:
+        """Add one report."""
+        self.in_flight[report.pid] = report.in_flight
+        for route, status, count, seconds, buckets in report.served:
+            key = (route, status)
+            self.requests[key] = self.requests.get(key, 0) + count
+            self.seconds[route] = self.seconds.get(route, 0.0) + seconds
+            totals = self.buckets.setdefault(route, [0] * BUCKETS)
+            for index, number in enumerate(buckets):
+                totals[index] += number
+
+
+@dataclass(frozen=True)
+class _ModelNumbers:
+    name: str
+    state: str
+    workers: int
+    busy: int
+    queued: int
+    restarts: int
+    private_bytes: int
+    totals: Totals
+
+
+def _numbers(model: Model, waiting: dict[int, int]) -> _ModelNumbers:
+    return _ModelNumbers(
+        name=model.name,
+        state=model.state.value,
+        workers=len(model.workers),
+        busy=sum(worker.busy_since_ns != 0 for worker in model.workers),
+        queued=waiting.get(model.inode, 0),
+        restarts=model.restarts,
+        private_bytes=model.held_bytes,
+        totals=model.counted(),
+    )
+
+
+def snapshot(
+    lifecycle: Lifecycle, zygotes: ZygotePool, gateways: GatewayTotals
+) -> Callable[[], str]:
+    """Take all numbers now; the result formats them, in whatever thread."""
+    waiting = probe.waiting_connections()
+    models = [_numbers(model, waiting) for model in lifecycle.models.values()]
+    snap = _Snapshot(models, lifecycle.counts, lifecycle.ledger(), zygotes.warm_bytes, gateways)
+    return lambda: _render(snap)
+
+
+def _render(snap: _Snapshot) -> str:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(snap)
+    return generate_latest(registry).decode()
+
+
+def _histogram(buckets: list[int], total: float) -> tuple[list[tuple[str, float]], float]:
+    running, pairs = 0, []
+    for bound, count in zip(_BOUNDS, buckets, strict=True):
+        running += count
+        pairs.append((bound, float(running)))
+    return pairs, total
+
+
+@dataclass(frozen=True)
+class _Snapshot(Collector):
+    models: list[_ModelNumbers]
+    counts: LoadCounts
+    ledger: memory.Ledger
+    zygotes: dict[str, int]
+    gateways: GatewayTotals
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._server()
+        yield from self._http()
+        yield from self._per_model()
+
+    def _server(self) -> Iterator[Metric]:
+        counts = self.counts
+        for name, text, value in (
+            ("modelyard_loads", "Models loaded.", counts.loads),
+            ("modelyard_load_failures", "Loads that failed.", counts.failures),
+            ("modelyard_load_seconds", "Time spent in loads that succeeded.", counts.load_seconds),
+            ("modelyard_unloads", "Models unloaded.", counts.unloads),
+            ("modelyard_restarts", "Worker processes replaced after a death.", counts.restarts),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+        for name, text, value in (
+            (
+                "modelyard_memory_limit_bytes",
+                "Memory for models and server.",
+                self.ledger.limit_bytes,
+            ),
+            ("modelyard_memory_held_bytes", "Memory that models hold.", self.ledger.held_bytes),
+            ("modelyard_memory_server_bytes", "Memory of the server.", self.ledger.overhead_bytes),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+        zygotes = GaugeMetricFamily(
+            "modelyard_zygote_bytes", "Private memory of a warm zygote.", labels=["framework"]
+        )
+        for framework, size in self.zygotes.items():
+            zygotes.add_metric([framework], size)
+        yield zygotes
+
+    def _http(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "modelyard_http_requests", "HTTP requests answered.", labels=["route", "status"]
+        )
+        for (route, status), count in self.gateways.requests.items():
+            requests.add_metric([route, str(status)], count)
+        yield requests
+        latency = HistogramMetricFamily(
+            "modelyard_http_request_seconds", "From request to answer.", labels=["route"]
+        )
+        for route, buckets in self.gateways.buckets.items():
+            latency.add_metric([route], *_histogram(buckets, self.gateways.seconds[route]))
+        yield latency
+        yield GaugeMetricFamily(
+            "modelyard_http_in_flight",
+            "HTTP requests being answered.",
+            value=sum(self.gateways.in_flight.values()),
+        )
+
+    def _per_model(self) -> Iterator[Metric]:
+        loaded = GaugeMetricFamily("modelyard_models", "Models by state.", labels=["state"])
+        for state in sorted({model.state for model in self.models}):
+            loaded.add_metric([state], sum(model.state == state for model in self.models))
+        yield loaded
+        for name, text, value in _MODEL_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["model"])
+            for model in self.models:
+                gauge.add_metric([model.name], value(model))
+            yield gauge
+        for name, text, value in _MODEL_COUNTERS:
+            counter = CounterMetricFamily(name, text, labels=["model"])
+            for model in self.models:
+                counter.add_metric([model.name], value(model))
+            yield counter
+        handler = HistogramMetricFamily(
+            "modelyard_handler_seconds", "Time in the model's code.", labels=["model"]
+        )
+        for model in self.models:
+            totals = model.totals
+            handler.add_metric([model.name], *_histogram(totals.buckets, totals.handler_ns * _NS))
+        yield handler
+
+
+_Value = Callable[[_ModelNumbers], float]
+_MODEL_GAUGES: tuple[tuple[str, str, _Value], ...] = (
+    ("modelyard_model_workers", "Processes of the model.", lambda model: model.workers),
+    ("modelyard_model_in_flight", "Requests in the model's code.", lambda model: model.busy),
+    ("modelyard_model_queued", "Requests waiting for the model.", lambda model: model.queued),
+    ("modelyard_model_bytes", "Private memory of the model.", lambda model: model.private_bytes),
+)
+_MODEL_COUNTERS: tuple[tuple[str, str, _Value], ...] = (
+    ("modelyard_invokes", "Requests that the model finished.", lambda model: model.totals.finished),
+    ("modelyard_invoke_errors", "Of these, failed ones.", lambda model: model.totals.failed),
+    (
+        "modelyard_invokes_skipped",
+        "Requests not started because the client had left.",
+        lambda model: model.totals.skipped,
+    ),
+    (
+        "modelyard_queue_seconds",
+        "Time that requests waited for the model.",
+        lambda model: model.totals.queue_ns * _NS,
+    ),
+    ("modelyard_model_restarts", "Processes replaced.", lambda model: model.restarts),
+)

@@ -1,0 +1,155 @@
+"""One model as the controller knows it, and the life that it may lead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import dataclass, field
+from enum import Enum
+
+from handlers.types import ModelPlan
+from model_server import wire
+from model_server.errors import Problem
+from model_server.stats import BUSY_SINCE_NS, FINISHED, REQUEST_KEY, STARTED, Totals
+
+
+class State(Enum):
+    """Where a model is in its life. The arrows are in ``Model``."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    RESTARTING = "RESTARTING"
+    FAILED = "FAILED"
+    UNLOADING = "UNLOADING"
+    GONE = "GONE"
+
+
+_ARROWS = {
+    State.LOADING: {State.READY, State.UNLOADING, State.GONE},
+    State.READY: {State.RESTARTING, State.UNLOADING},
+    State.RESTARTING: {State.READY, State.FAILED, State.UNLOADING},
+    State.FAILED: {State.RESTARTING, State.UNLOADING},
+    State.UNLOADING: {State.GONE},
+    State.GONE: set(),
+}
+
+
+class IllegalTransition(Exception):
+    """Raised when a model is asked to go where its state does not lead: a fault of ours."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One process of a model.
+
+    ``word`` resolves to what it says of its load, None when it dies without a word; ``exited`` to
+    its exit code (negative: a signal) when it is gone and reaped.
+    """
+
+    worker_id: int
+    slot_index: int
+    slot: memoryview
+    leash: socket.socket
+    word: asyncio.Future[wire.WorkerMessage | None]
+    exited: asyncio.Future[int]
+    pid: int = 0
+    ready: bool = False
+    private_bytes: int = 0
+    # Set when the controller kills it: what its request is told.
+    verdict: Problem | None = None
+
+    @property
+    def busy_since_ns(self) -> int:
+        """CLOCK_MONOTONIC of the start of the request in hand; 0 while idle."""
+        return self.slot[BUSY_SINCE_NS]
+
+    @property
+    def request_key(self) -> int:
+        """The request in hand, or the last one."""
+        return self.slot[REQUEST_KEY]
+
+    @property
+    def has_served(self) -> bool:
+        """Has it finished any request?"""
+        return self.slot[FINISHED] > 0
+
+    def cut_leash(self) -> None:
+        """Tell it to finish what is queued and leave."""
+        with contextlib.suppress(OSError):  # it may be gone already
+            self.leash.shutdown(socket.SHUT_RDWR)
+
+    def info(self) -> wire.WorkerInfo:
+        """For ``GET /models/{name}``."""
+        return wire.WorkerInfo(
+            self.pid, self.busy_since_ns != 0, self.slot[STARTED], self.private_bytes
+        )
+
+
+@dataclass(eq=False)
+class Model:
+    """A model and its workers.
+
+        ∅ ──load──► LOADING ──► READY ──worker died──► RESTARTING ──► READY
+                       │                                  │   ▲
+                       ▼ failure                          ▼   │ next invoke, after a pause
+                       ∅                                 FAILED
+        any ──DELETE──► UNLOADING ──► GONE
+
+    ``settled`` is an event that is set whenever nothing is under way: not while LOADING,
+    RESTARTING or UNLOADING. Only ``move`` changes the state.
+    """
+
+    name: str
+    url: str
+    plan: ModelPlan
+    socket_path: str
+    listener: socket.socket | None = None
+    inode: int = 0  # of the listener, by which the kernel reports its queue
+    state: State = State.LOADING
+    workers: list[Worker] = field(default_factory=list)
+    # Why it failed, when it did: the answer to invokes of a FAILED model.
+    problem: Problem | None = None
+    retry_at: float = 0.0
+    restarts: int = 0
+    failures_in_a_row: int = 0
+    load_seconds: float = 0.0
+    held_bytes: int = 0
+    totals: Totals = field(default_factory=Totals)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def move(self, state: State) -> None:
+        """Change the state. Raises IllegalTransition where no arrow leads."""
+        if state not in _ARROWS[self.state]:
+            raise IllegalTransition(f"{self.name}: {self.state.name} -> {state.name}")
+        self.state = state
+        if state in (State.READY, State.FAILED, State.GONE):
+            self.settled.set()
+        else:
+            self.settled.clear()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Has an unload begun?"""
+        return self.state in (State.UNLOADING, State.GONE)
+
+    def counted(self) -> Totals:
+        """Its counters over all workers, past and present."""
+        totals = self.totals.copy()
+        for worker in self.workers:
+            totals.add(worker.slot)
+        return totals
+
+    def info(self) -> wire.ModelInfo:
+        """For ``GET /models/{name}``."""
+        return wire.ModelInfo(
+            model_name=self.name,
+            model_url=self.url,
+            state=self.state.value,
+            framework=self.plan.framework,
+            interface=self.plan.interface.value,
+            load_seconds=round(self.load_seconds, 4),
+            private_bytes=sum(worker.private_bytes for worker in self.workers),
+            restarts=self.restarts,
+            workers=[worker.info() for worker in self.workers],
+        )

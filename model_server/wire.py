@@ -1,0 +1,327 @@
+"""All messages between Modelyard's processes, and how they are framed. No pickle, no exceptions.
+
+A frame on a stream socket is a 12-byte prefix (length of the head, length of the body), the head
+(a msgpack-encoded struct) and the body (raw bytes, never looked into). Zygote channels keep
+message boundaries themselves and carry bare structs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+import msgspec
+
+from handlers.types import HandlerOptions, ModelPlan
+from model_server.errors import Problem
+
+PREFIX = struct.Struct("<IQ")
+
+
+# --- gateway -> worker -> gateway: one request per connection ---------------------------------
+
+
+class InvokeHead(msgspec.Struct, array_like=True, frozen=True):
+    """A request. ``key`` is unique to it; ``sent_ns`` is CLOCK_MONOTONIC, as on the whole host."""
+
+    key: int
+    sent_ns: int
+    request_id: str
+    headers: tuple[tuple[str, str], ...]
+
+
+class ReplyHead(msgspec.Struct, array_like=True, frozen=True):
+    """An answer; with ``kind`` it is an error, and the body is its message."""
+
+    status: int
+    content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    kind: str = ""
+
+
+# --- gateway -> controller ---------------------------------------------------------------------
+
+
+class Ping(msgspec.Struct, tag=True, frozen=True):
+    """Is the server ready for traffic?"""
+
+
+class Load(msgspec.Struct, tag=True, frozen=True):
+    """Load the model in directory ``url`` under ``name``."""
+
+    name: str
+    url: str
+
+
+class Unload(msgspec.Struct, tag=True, frozen=True):
+    """Unload; answered when the memory is back."""
+
+    name: str
+
+
+class Get(msgspec.Struct, tag=True, frozen=True):
+    """Describe one model."""
+
+    name: str
+
+
+class List(msgspec.Struct, tag=True, frozen=True):
+    """List models by name, after ``token``."""
+
+    limit: int
+    token: str | None
+
+
+class Ensure(msgspec.Struct, tag=True, frozen=True):
+    """Make the model hot; answered when its socket is there, or with the reason why not."""
+
+    name: str
+
+
+class Fate(msgspec.Struct, tag=True, frozen=True):
+    """The worker that had request ``key`` hung up: why?"""
+
+    name: str
+    key: int
+
+
+class Metrics(msgspec.Struct, tag=True, frozen=True):
+    """Everything counted, in Prometheus' text format."""
+
+
+class GatewayCounts(msgspec.Struct, tag=True, frozen=True):
+    """What a gateway served since its last report: route, status, requests, seconds, buckets."""
+
+    pid: int
+    in_flight: int
+    served: list[tuple[str, int, int, float, tuple[int, ...]]]
+
+
+Command = Ping | Load | Unload | Get | List | Ensure | Fate | Metrics | GatewayCounts
+
+
+# --- controller -> gateway ---------------------------------------------------------------------
+
+
+class Done(msgspec.Struct, tag=True, frozen=True):
+    """It worked."""
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """One process of a model."""
+
+    pid: int
+    busy: bool
+    requests: int
+    private_bytes: int
+
+
+class ModelInfo(msgspec.Struct, tag=True, frozen=True, rename="camel"):
+    """One model, as ``GET /models/{name}`` shows it."""
+
+    model_name: str
+    model_url: str
+    state: str
+    framework: str
+    interface: str
+    load_seconds: float
+    private_bytes: int
+    restarts: int
+    workers: list[WorkerInfo]
+
+
+class ModelSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """One line of the list of models."""
+
+    model_name: str
+    model_url: str
+
+
+class ModelPage(msgspec.Struct, tag=True, frozen=True):
+    """A page of the list; ``token`` is for the next one, None on the last."""
+
+    models: list[ModelSummary]
+    token: str | None
+
+
+class FateFound(msgspec.Struct, tag=True, frozen=True):
+    """Why the request failed, or None when it never started and may be sent again."""
+
+    problem: Problem | None
+
+
+class Text(msgspec.Struct, tag=True, frozen=True):
+    """A text body."""
+
+    text: str
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """It did not work."""
+
+    problem: Problem
+
+
+Answer = Done | ModelInfo | ModelPage | FateFound | Text | Failed
+
+
+# --- controller <-> zygote, worker -> controller -----------------------------------------------
+
+
+class ZygoteSpec(msgspec.Struct, frozen=True):
+    """What a zygote is started with. Descriptors are inherited ones."""
+
+    framework: str
+    control_fd: int
+    lifeline_fd: int
+    stats_path: str
+    log_level: str
+    log_format: str
+
+
+class WorkerSpec(msgspec.Struct, tag=True, frozen=True):
+    """Fork a worker. Its listening socket and its leash come along, in this order."""
+
+    worker_id: int
+    slot: int
+    model_name: str
+    plan: ModelPlan
+    options: HandlerOptions
+    threads: int = 1
+
+
+class ZygoteReady(msgspec.Struct, tag=True, frozen=True):
+    """The zygote has imported everything and can fork."""
+
+    seconds: float
+    private_bytes: int
+
+
+class ZygoteFailed(msgspec.Struct, tag=True, frozen=True):
+    """The framework cannot be imported."""
+
+    message: str
+
+
+class Forked(msgspec.Struct, tag=True, frozen=True):
+    """A worker is there."""
+
+    worker_id: int
+    pid: int
+
+
+class ForkFailed(msgspec.Struct, tag=True, frozen=True):
+    """The kernel refused to fork."""
+
+    worker_id: int
+    message: str
+
+
+class Exited(msgspec.Struct, tag=True, frozen=True):
+    """A child of the zygote is gone; ``code`` as in ``subprocess``: negative is a signal."""
+
+    pid: int
+    code: int
+
+
+ZygoteMessage = ZygoteReady | ZygoteFailed | Forked | ForkFailed | Exited
+
+
+class WorkerReady(msgspec.Struct, tag=True, frozen=True):
+    """The model is loaded."""
+
+    seconds: float
+    private_bytes: int
+
+
+class WorkerFailed(msgspec.Struct, tag=True, frozen=True):
+    """The model could not be loaded."""
+
+    problem: Problem
+
+
+WorkerMessage = WorkerReady | WorkerFailed
+
+
+# --- framing -----------------------------------------------------------------------------------
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+decode_invoke = msgspec.msgpack.Decoder(InvokeHead).decode
+decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
+decode_worker_spec = msgspec.msgpack.Decoder(WorkerSpec).decode
+decode_zygote_message = msgspec.msgpack.Decoder(ZygoteMessage).decode
+decode_worker_message = msgspec.msgpack.Decoder(WorkerMessage).decode
+_decode_command: Callable[[bytes], Command] = msgspec.msgpack.Decoder(Command).decode
+_decode_answer: Callable[[bytes], Answer] = msgspec.msgpack.Decoder(Answer).decode
+
+
+def frame_head(head: msgspec.Struct, body_bytes: int) -> bytes:
+    """Prefix and head of a frame whose body has ``body_bytes`` bytes and is sent after it."""
+    encoded = encode(head)
+    return PREFIX.pack(len(encoded), body_bytes) + encoded
+
+
+class Hangup(ConnectionError):
+    """Raised when the peer closes before a whole frame is there."""
+
+
+def receive_exactly(connection: socket.socket, count: int) -> bytearray:
+    """Block until ``count`` bytes are there."""
+    data = bytearray(count)
+    view, got = memoryview(data), 0
+    while got < count:
+        read = connection.recv_into(view[got:])
+        if read == 0:
+            raise Hangup(f"peer closed after {got} of {count} bytes")
+        got += read
+    return data
+
+
+def receive_frame(connection: socket.socket) -> tuple[bytes, bytes | bytearray]:
+    """Block until a frame is there; most fit into the first read."""
+    data = connection.recv(65536)
+    if len(data) < PREFIX.size:
+        if not data:
+            raise Hangup("peer closed without a frame")
+        data += receive_exactly(connection, PREFIX.size - len(data))
+    head_bytes, body_bytes = PREFIX.unpack_from(data)
+    start, end = PREFIX.size + head_bytes, PREFIX.size + head_bytes + body_bytes
+    if len(data) >= end:
+        return data[PREFIX.size : start], data[start:end]
+    if len(data) < start:
+        data += receive_exactly(connection, start - len(data))
+    if body_bytes == len(data) - start:
+        return data[PREFIX.size : start], data[start:]
+    body = bytearray(body_bytes)
+    got = len(data) - start
+    body[:got] = data[start:]
+    view = memoryview(body)
+    while got < body_bytes:
+        read = connection.recv_into(view[got:])
+        if read == 0:
+            raise Hangup(f"peer closed after {got} of {body_bytes} body bytes")
+        got += read
+    return data[PREFIX.size : start], body
+
+
+async def read_command(reader: asyncio.StreamReader) -> Command:
+    """The command a gateway sent to the controller."""
+    return _decode_command(await _read_message(reader))
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """The controller's answer."""
+    return _decode_answer(await _read_message(reader))
+
+
+async def _read_message(reader: asyncio.StreamReader) -> bytes:
+    head_bytes, _ = PREFIX.unpack(await reader.readexactly(PREFIX.size))
+    return await reader.readexactly(head_bytes)
+
+
+def message(content: msgspec.Struct) -> bytes:
+    """A frame without a body."""
+    return frame_head(content, 0)

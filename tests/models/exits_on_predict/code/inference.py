@@ -1,0 +1,9 @@
+import sys
+
+
+def model_fn(model_dir):
+    return "model"
+
+
+def transform_fn(model, body, content_type, accept):
+    sys.exit(3)

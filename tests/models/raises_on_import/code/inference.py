@@ -1,0 +1,1 @@
+raise RuntimeError("raised while the module was imported")

@@ -1,0 +1,6 @@
+def model_fn(model_dir):
+    return "model"
+
+
+def transform_fn(model, body, content_type, accept):
+    raise ValueError("raised while the request was handled")
