@@ -39,7 +39,7 @@ about 15 minutes and rewrites this page. `--quick` measures each thing once in l
 - Both have loaded and unloaded one tiny torch model before anything but the start is measured. The
   tiny model is `Linear(4, 2)`; files are in the page cache.
 - Rates are wrk's, one thread, the servers in turn, the median of 3 rounds of 4 s after a
-  warm-up; client and servers share the cores. A round with one failed request would not count.
+  warm-up; client and servers share the cores. One failed request fails the benchmark.
 - Memory is the proportional set size (PSS) of all processes of a server; private memory is that
   which no other process shares. Each model has answered once. multi-model-server stops at 50
   models. The cost of a further model is the slope between the last two counts.
@@ -150,6 +150,8 @@ def _plot(results: Results, file: Path) -> None:
     drawn = axes.barh(titles, [ratio - 1 for ratio in ratios], left=1, color=colours, height=0.65)
     axes.bar_label(drawn, [f"{_number(ratio)}{TIMES}" for ratio in ratios], padding=4, fontsize=9)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(f"{{x:g}}{TIMES}")
+    axes.margins(y=0.01)
     axes.set_xlim(min(0.5, *ratios) / 1.5, 2.5 * max(2, *ratios))
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set_xlabel(f"times better than {THEIRS} (log scale)")

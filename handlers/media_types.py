@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
@@ -45,6 +46,7 @@ class MediaType:
         return self.essence + "".join(kept)
 
 
+@lru_cache(maxsize=256)  # clients send the same few over and over
 def parse(text: str) -> MediaType:
     """Take a media type apart. Text that is none keeps its shape, so nothing will match it."""
     essence, *parameters = (part.strip() for part in text.split(";"))

@@ -175,4 +175,8 @@ def _load_model(plan: ModelPlan, functions: Functions, context: Context) -> tupl
             "without one. Define model_fn(model_dir)."
         )
     framework, _ = found
-    return framework.load(plan), framework
+    try:
+        return framework.load(plan), framework
+    except Exception as error:
+        error.add_note(f"while loading {plan.artifact}")
+        raise

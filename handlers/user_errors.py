@@ -35,10 +35,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """``TypeName: text``, one line of which a client can make sense."""
+    """``TypeName: text``, with the notes that were added to the error in brackets."""
     message = getattr(error, "message", None)
     text = message if isinstance(message, str) else str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return (f"{type(error).__name__}: {text}" if text else type(error).__name__) + notes
 
 
 def load_error(error: Exception) -> ModelLoadError:

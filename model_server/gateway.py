@@ -13,6 +13,7 @@ import itertools
 import logging
 import math
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -77,8 +78,8 @@ class Gateway:
         self._run_dir = run_dir
         self._control = ControlClient(run_dir.control_socket)
         self._loop = asyncio.get_running_loop()
-        # Unique over all gateways: the process in the high half, a counter in the low one.
-        self._keys = itertools.count((os.getpid() & 0x7FFFFFFF) << 32)
+        # Unique over all gateways, past ones too: random high half, a counter in the low one.
+        self._keys = itertools.count(secrets.randbits(31) << 32)
         self.counts = Counts(settings.access_log)
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -88,6 +89,9 @@ class Gateway:
             return await self._route(request)
         except ServerError as error:
             return self.refuse(error)
+        except OSError as error:  # out of descriptors, most likely
+            log.error("%s %s: %s", request.method, shown(request.path), error)
+            return self.refuse(ServerUnavailable(f"the server is short of resources: {error}"))
         except Exception as error:
             log.exception("%s %s failed", request.method, shown(request.path))
             return self.refuse(ServerError(f"internal error: {error!r}"))
@@ -194,17 +198,19 @@ class Gateway:
     # --- invoke ---------------------------------------------------------------------------------
 
     async def _invoke(self, request: HttpRequest, name: str) -> HttpResponse:
-        request_id = request.header("x-amzn-sagemaker-inference-id") or os.urandom(8).hex()
+        key = next(self._keys)
+        request_id = request.header("x-amzn-sagemaker-inference-id") or f"{key:016x}"
         try:
-            response = await self._invoke_model(request, name, request_id)
+            response = await self._invoke_model(request, name, key, request_id)
         except ServerError as error:
             response = self.refuse(error)
         response.route = "/models/{name}/invoke"
         response.request_id = request_id
         return response
 
-    async def _invoke_model(self, request: HttpRequest, name: str, request_id: str) -> HttpResponse:
-        key = next(self._keys)
+    async def _invoke_model(
+        self, request: HttpRequest, name: str, key: int, request_id: str
+    ) -> HttpResponse:
         path = self._run_dir.model_socket(name)
         headers = tuple(request.headers)
         limit = self._settings.request_timeout_seconds
@@ -214,8 +220,7 @@ class Gateway:
                 wire.InvokeHead(key, time.monotonic_ns(), request_id, headers), len(request.body)
             )
             try:
-                async with asyncio.timeout_at(deadline):
-                    return await self._call_worker(path, head, request.body)
+                return await self._call_worker(path, head, request.body, deadline)
             except Cold:
                 await self._ensure(name, deadline)
             except QueueFull:
@@ -229,11 +234,13 @@ class Gateway:
                 raise ModelTimeout(f"the request took more than {limit:g} seconds") from None
         raise ServerUnavailable(f"{shown(name)} comes and goes; try again", retry_after_seconds=1)
 
-    async def _call_worker(self, path: str, head: bytes, body: bytes | bytearray) -> HttpResponse:
+    async def _call_worker(
+        self, path: str, head: bytes, body: bytes | bytearray, deadline: float
+    ) -> HttpResponse:
         call = WorkerCall(self._loop, path, self._settings.max_body_bytes)
         keep_open = False
         try:
-            call.send(head, body)
+            call.send(head, body, deadline)
             reply_head, reply_body = await call.reply
             keep_open = len(reply_body) < call.body_bytes
             return _reply(reply_head, reply_body, call)

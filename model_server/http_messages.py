@@ -25,7 +25,7 @@ class HttpRequest:
     def header(self, name: str) -> str:
         """The first header of that (lower-case) name, or ""."""
         for key, value in self.headers:
-            if key.lower() == name:
+            if len(key) == len(name) and key.lower() == name:
                 return value
         return ""
 

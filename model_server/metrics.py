@@ -94,7 +94,7 @@ def _histogram(buckets: list[int], total: float) -> tuple[list[tuple[str, float]
     return pairs, total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Snapshot(Collector):
     models: list[_ModelNumbers]
     counts: LoadCounts

@@ -14,6 +14,7 @@ from model_server.wire import PREFIX, Hangup, ReplyHead, decode_reply
 
 _FIRST_READ_BYTES = 64 * 1024
 _PART_BYTES = 1024 * 1024
+_JOINED_BYTES = 64 * 1024
 
 
 class Cold(Exception):
@@ -32,7 +33,7 @@ class WorkerCall:
 
     __slots__ = (
         "_body", "_buffer_bytes", "_filled", "_head", "_loop", "_pending", "_received", "_socket",
-        "body_bytes", "reply",
+        "_timer", "body_bytes", "reply",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, path: str, buffer_bytes: int) -> None:
@@ -44,6 +45,7 @@ class WorkerCall:
         self._body = bytearray()
         self._filled = 0
         self.body_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
         self.reply: asyncio.Future[tuple[ReplyHead, bytes | bytearray]] = loop.create_future()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -55,14 +57,21 @@ class WorkerCall:
             self._socket.close()
             raise Cold from None
 
-    def send(self, head: bytes, body: bytes | bytearray) -> None:
-        """Send a frame; what the socket does not take now goes out as it can."""
+    def send(self, head: bytes, body: bytes | bytearray, deadline: float) -> None:
+        """Send a frame; what the socket does not take now goes out as it can.
+
+        ``reply`` raises TimeoutError when it has not come by ``deadline`` (loop time).
+        """
+        self._timer = self._loop.call_at(deadline, self._fail, TimeoutError())
         try:
-            sent = self._socket.sendmsg((head, body))
+            if len(body) < _JOINED_BYTES:  # one copy costs less than gathering two buffers
+                sent = self._socket.send(head + body)
+            else:
+                sent = self._socket.sendmsg((head, body))
         except BlockingIOError:
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            self._fail()
+            self._fail(_hangup())
             return
         if sent < len(head) + len(body):
             if sent < len(head):
@@ -74,6 +83,8 @@ class WorkerCall:
 
     def close(self) -> None:
         """Hang up. A worker that has not begun will skip the request."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket)
             if self._pending:
@@ -84,15 +95,18 @@ class WorkerCall:
         """The body, part by part, when it is too long for the buffer."""
         part = memoryview(self._body)
         left = self.body_bytes
-        while True:
-            yield part
-            left -= len(part)
-            if not left:
-                return
-            data = await self._loop.sock_recv(self._socket, min(left, _PART_BYTES))
-            if not data:
-                raise Hangup("the worker closed in the middle of its answer")
-            part = memoryview(data)
+        try:
+            while True:
+                yield part
+                left -= len(part)
+                if not left:
+                    return
+                data = await self._loop.sock_recv(self._socket, min(left, _PART_BYTES))
+                if not data:
+                    raise _hangup()
+                part = memoryview(data)
+        finally:
+            self.close()
 
     def _send_more(self) -> None:
         try:
@@ -127,7 +141,7 @@ class WorkerCall:
             return
         except ConnectionResetError:
             pass  # the same as a hang-up
-        self._fail()
+        self._fail(_hangup())
 
     def _begin(self, data: bytes) -> None:
         data = self._received + data if self._received else data
@@ -157,7 +171,11 @@ class WorkerCall:
             assert self._head is not None
             self.reply.set_result((self._head, self._body))
 
-    def _fail(self) -> None:
+    def _fail(self, error: Exception) -> None:
         self._loop.remove_reader(self._socket)
         if not self.reply.done():
-            self.reply.set_exception(Hangup("the worker closed without a whole answer"))
+            self.reply.set_exception(error)
+
+
+def _hangup() -> Hangup:
+    return Hangup("the worker closed without a whole answer")

@@ -11,7 +11,7 @@ from typing import Any
 
 from handlers.artifacts import pick
 from handlers.codecs import STR_TYPES
-from handlers.errors import ModelLoadError
+from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
 from handlers.media_types import JSON, JSON_LINES, ND_JSON, parse
 from handlers.types import Interface, ModelPlan
@@ -137,7 +137,10 @@ def input_fn(body: bytes, content_type: str) -> Any:
         return data
     import torch
 
-    tensor = torch.from_numpy(data)
+    try:
+        tensor = torch.from_numpy(data)
+    except TypeError as error:
+        raise InvalidInput(f"The body cannot be a tensor: {error}") from error
     if parse(content_type or JSON).essence in FLOAT32_TYPES:
         tensor = tensor.to(torch.float32)
     return tensor

@@ -43,6 +43,15 @@ def test_pipelined_requests_are_answered_in_order(endpoint: Endpoint, connect: C
     assert [connection.receive().body for _ in bodies] == bodies
 
 
+def test_a_quick_answer_does_not_overtake_the_slow_one_asked_for_before(
+    endpoint: Endpoint, connect: Connect
+) -> None:
+    slow, connection = path_of(endpoint.loaded("sleeps")) + "/invoke", connect()
+    connection.send(post(slow, b"0.3") + post("/models/unknown/invoke", b"x"))
+    assert connection.receive().body == b"slept 0.3"
+    assert connection.receive().status == 404
+
+
 def test_a_connection_closes_when_the_client_asks(endpoint: Endpoint, connect: Connect) -> None:
     connection = connect()
     connection.send(request("GET", "/ping", "Connection: close"))

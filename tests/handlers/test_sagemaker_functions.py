@@ -21,10 +21,9 @@ Load = Callable[..., Service]
 Ask = Callable[..., Request]
 
 MODEL = "def model_fn(model_dir): return len\n"
-ECHO = (
-    MODEL
-    + "def transform_fn(model, data, content_type, accept): return [repr(data), content_type, accept]\n"
-)
+ECHO = f"""{MODEL}
+def transform_fn(model, data, content_type, accept): return [repr(data), content_type, accept]
+"""
 
 
 def script(text: str) -> dict[str, str]:
@@ -211,7 +210,8 @@ def test_functions_may_be_imported_or_made(load: Load, ask: Ask) -> None:
     files = {
         "code/inference.py": "from functools import partial\nimport helper\n"
         "from helper import model_fn\npredict_fn = partial(helper.scale, by=3)\n",
-        "code/helper.py": "def model_fn(d): return 2\ndef scale(data, model, by): return data * model * by\n",
+        "code/helper.py": "def model_fn(d): return 2\n"
+        "def scale(data, model, by): return data * model * by\n",
     }
     assert load(files).invoke(ask("[1]")).body == b"[6]"
 

@@ -114,7 +114,8 @@ def test_the_script_is_a_module_of_its_own_name_with_its_siblings(load: Load, as
         "code/inference.py": "import helper_of_test\nclass Model: pass\n"
         "def model_fn(d): return helper_of_test.make()\n"
         "def predict_fn(data, model): return [type(model) is Model, __name__, len(data)]\n",
-        "code/helper_of_test.py": "def make():\n    import inference\n    return inference.Model()\n",
+        "code/helper_of_test.py": "def make():\n"
+        "    import inference\n    return inference.Model()\n",
     }
     assert load(files).invoke(ask("[1]")).body == b'[true, "inference", 1]'
 
@@ -169,13 +170,13 @@ def test_every_interface_works_after_hiding(make: Make, tmp_path: Path) -> None:
     import torch
     from sklearn.tree import DecisionTreeClassifier
 
-    joblib.dump(DecisionTreeClassifier().fit([[0], [1]], [0, 1]), tmp_path / "tree")
-    tree = {"model.joblib": (tmp_path / "tree").read_bytes()}
-    torch.save({"weight": torch.ones(1, 1), "bias": torch.zeros(1)}, tmp_path / "linear")
+    joblib.dump(DecisionTreeClassifier().fit([[0], [1]], [0, 1]), tmp_path / "a")
+    tree = {"model.joblib": (tmp_path / "a").read_bytes()}
+    torch.save({"weight": torch.ones(1, 1), "bias": torch.zeros(1)}, tmp_path / "b")
     net = (
         "import torch\nclass Net(torch.nn.Linear):\n  def __init__(self): super().__init__(1, 1)\n"
     )
-    linear = {"model.pt": (tmp_path / "linear").read_bytes(), "model.py": net}
+    linear = {"model.pt": (tmp_path / "b").read_bytes(), "model.py": net}
     custom = {
         "MAR-INF/MANIFEST.json": '{"model": {"handler": "service"}}',
         "service.py": "def handle(data, context): return [data and data[0]['body'].decode()]",

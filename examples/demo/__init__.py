@@ -1,0 +1,1 @@
+"""A guided tour of the server with three of the examples: ``scripts/demo``."""

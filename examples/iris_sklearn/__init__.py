@@ -1,0 +1,1 @@
+"""A scikit-learn pipeline, served without any code of its own."""

@@ -1,0 +1,1 @@
+"""A multi-model-server custom service, archived as for that server."""

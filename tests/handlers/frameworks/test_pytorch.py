@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from handlers.errors import HandlerError, ModelLoadError
+from handlers.frameworks import pytorch
+from handlers.types import Request, Service
+
+Load = Callable[..., Service]
+Ask = Callable[..., Request]
+
+# Deprecated, but much of what people have saved.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+STATE = {"linear.weight": torch.ones(1, 2), "linear.bias": torch.zeros(1)}
+
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 1)
+        self.dropout = torch.nn.Dropout(0.9)
+
+    def forward(self, data):
+        return self.dropout(self.linear(data))
+"""
+
+
+def saved(value: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+def script() -> bytes:
+    trace: Callable[..., Any] = torch.jit.trace
+    net = torch.nn.Linear(2, 1)
+    net.load_state_dict({"weight": torch.ones(1, 2), "bias": torch.zeros(1)})
+    stream = io.BytesIO()
+    save_script: Callable[..., None] = torch.jit.save
+    save_script(trace(net, torch.ones(1, 2)), stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["model.pt", "net.pth"])
+def test_torchscript_needs_no_code(load: Load, ask: Ask, name: str) -> None:
+    assert load({name: script()}).invoke(ask("[[1, 2], [3, 4]]")).body == b"[[3.0], [7.0]]"
+
+
+@pytest.mark.parametrize("class_file", ["model.py", "code/model.py"])
+@pytest.mark.parametrize(
+    "weights", [{"model.pt": saved(STATE)}, {"model.safetensors": save(STATE)}]
+)
+def test_weights_need_the_class_in_model_py(
+    load: Load, ask: Ask, class_file: str, weights: dict[str, bytes]
+) -> None:
+    service = load({**weights, class_file: NET})
+    assert service.invoke(ask("1,2\n", "text/csv")).body == b"[[3.0]]"
+
+
+def test_the_manifest_may_name_the_class_file(load: Load, ask: Ask) -> None:
+    manifest = json.dumps({"model": {"modelFile": "net.py", "serializedFile": "w.pt"}})
+    files = {"MAR-INF/MANIFEST.json": manifest, "net.py": NET, "w.pt": saved(STATE)}
+    assert load(files).invoke(ask("[[1, 2]]")).body == b"[[3.0]]"
+
+
+def test_a_script_without_model_fn_uses_the_same_loader(load: Load, ask: Ask) -> None:
+    files = {
+        "code/inference.py": "import torch\ndef output_fn(p, accept): return f'{p.item():.2f}'\n",
+        "code/model.py": NET,
+        "model.pt": saved(STATE),
+    }
+    assert load(files).invoke(ask("[[1, 2]]")).body == b"3.00"
+
+
+def test_a_model_fn_of_the_authors_own_may_map_weights(load: Load, ask: Ask) -> None:
+    files = {
+        "code/inference.py": "from handlers.weights import build_module, load_weights\n"
+        "from model import Net\n"
+        "def model_fn(d): return build_module(Net, load_weights(f'{d}/model.safetensors'))\n",
+        "code/model.py": NET,
+        "model.safetensors": save(STATE),
+    }
+    assert load(files).invoke(ask("[[1, 2]]")).body == b"[[3.0]]"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"model.pt": saved(STATE)}, "Put model.py with the nn.Module class into code/"),
+        ({"model.pt": saved(STATE), "model.py": ""}, "defines none"),
+        (
+            {"model.pt": saved(STATE), "model.py": NET + "class Other(Net): pass"},
+            "defines Net, Other",
+        ),
+        (
+            {"model.pt": saved({"linear.weight": STATE["linear.weight"]}), "model.py": NET},
+            r"model.pt does not fit Net: .*\n.*Missing key.*linear.bias",
+        ),
+        (
+            {"model.pt": saved({**STATE, "more": torch.ones(1)}), "model.py": NET},
+            "Unexpected key",
+        ),
+        (
+            {
+                "model.pt": saved({**STATE, "linear.weight": torch.ones(1, 3)}),
+                "model.py": NET,
+            },
+            "size mismatch",
+        ),
+        (
+            {"model.pt": saved(STATE), "model.py": NET.replace("(self):", "(self, size):")},
+            "Net cannot be made without arguments .*'size'",
+        ),
+        ({"model.pt": saved({"epoch": 3}), "model.py": NET}, "no state dict"),
+        ({"model.pt": saved(torch.nn.Linear(1, 1)), "model.py": NET}, "holds more than weights"),
+        ({"model.pt": b"garbage", "model.py": NET}, "model.pt"),
+        ({"model.safetensors": b"garbage", "model.py": NET}, "SafetensorError"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(
+    load: Load, files: dict[str, str | bytes], reason: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=reason):
+        load(files)
+
+
+def test_json_and_csv_become_float32_and_npy_keeps_its_type() -> None:
+    assert pytorch.input_fn(b"[[1, 2]]", "").dtype is torch.float32
+    assert pytorch.input_fn(b"1,2\n", "text/csv; charset=utf-8").dtype is torch.float32
+    stream = io.BytesIO()
+    np.save(stream, np.array([1, 2], dtype=np.int64))
+    assert pytorch.input_fn(stream.getvalue(), "application/x-npy").dtype is torch.int64
+
+
+def test_a_type_of_numpy_that_torch_lacks_is_400() -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.array(["a"]))
+    with pytest.raises(HandlerError) as caught:
+        pytorch.input_fn(stream.getvalue(), "application/x-npy")
+    assert caught.value.status == 400
+
+
+def test_input_that_is_not_numeric_stays_as_it_is() -> None:
+    assert pytorch.input_fn(b'{"text": "hello"}', "") == {"text": "hello"}
+
+
+def test_prediction_keeps_no_gradients() -> None:
+    result = pytorch.predict_fn(torch.ones(1, 2), torch.nn.Linear(2, 1))
+    assert not result.requires_grad
+
+
+def test_a_model_that_is_no_module_predicts_by_its_own_means() -> None:
+    assert pytorch.predict_fn([1], len) == 1
+
+
+def test_an_error_of_the_model_is_a_failed_prediction(load: Load, ask: Ask, tmp_path: Path) -> None:
+    with pytest.raises(HandlerError, match="RuntimeError: ") as caught:
+        load({"model.pt": script()}).invoke(ask("[[1, 2, 3]]"))
+    assert caught.value.status == 500
