@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from model_server import probe
@@ -76,6 +77,20 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
             return
         except (ProcessLookupError, PermissionError):
             continue
+
+
+async def group_is_gone(leader: int, limit_seconds: float = 1.0) -> None:
+    """Wait until the processes that a dead leader has left behind are gone too.
+
+    They have been sent SIGKILL; as orphans they are adopted and reaped by this process.
+    """
+    deadline = time.monotonic() + limit_seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(leader, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        await asyncio.sleep(0.001)
 
 
 def describe_exit(code: int) -> str:

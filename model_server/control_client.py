@@ -1,4 +1,4 @@
-"""A gateway's line to the controller: a small pool of connections, one command at a time on each."""
+"""A gateway's line to the controller: a few connections, one command at a time on each."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from model_server import memory, probe, wire
 from model_server.children import Children
-from model_server.errors import Problem, ProblemError, ServerError, ServerUnavailable
+from model_server.errors import Problem, ServerError, ServerUnavailable
 from model_server.gateways import Gateways
 from model_server.lifecycle import Lifecycle, problem_of
 from model_server.lifeline import Lifeline
@@ -139,6 +139,7 @@ class Controller:
         log.info("stopping: running requests may finish")
         self._stopping = True
         listener.close()
+        await self._lifecycle.abort_loads()
         deadline = asyncio.get_running_loop().time() + self._settings.drain_timeout_seconds
         await self._gateways.stop(self._settings.drain_timeout_seconds + _SHUTDOWN_MARGIN_SECONDS)
         for task in list(self._background):
@@ -229,7 +230,7 @@ class Controller:
         if self._settings.multi_model:
             return  # it lives; what its models do is not the platform's business
         if self._single_problem is not None:
-            raise ProblemError(self._single_problem)
+            raise ServerUnavailable(f"the model has not loaded: {self._single_problem.message}")
         model = self._lifecycle.models.get(SINGLE_MODEL)
         if model is None or model.state is State.LOADING:
             raise ServerUnavailable("the model is still loading")

@@ -159,7 +159,8 @@ class Gateway:
             body = _decode_load(request.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(
-                f'the body must be JSON like {{"model_name": "…", "url": "/opt/ml/models/…"}}: {error}'
+                'the body must be JSON like {"model_name": "…", "url": "/opt/ml/models/…"}: '
+                f"{error}"
             ) from None
         name = _checked_name(body.model_name)
         await self._control.ask(wire.Load(name, body.url))

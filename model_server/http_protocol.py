@@ -213,6 +213,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        if self._parser.get_http_version() not in ("1.0", "1.1"):
+            raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
         path, _, query = self._url.decode("latin-1").partition("?")
         chunked = False
         for name, value in self._headers:
@@ -288,6 +290,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         started = self._loop.time()
         response = await self._shared.handler(request)
         keep_alive = request.keep_alive and not self._shared.stopping
+        if request.method == "HEAD":
+            response.length, response.body = len(response.body), b""
         await self._write(response, keep_alive=keep_alive)
         self._shared.done(request, response, self._loop.time() - started)
         return keep_alive
@@ -332,7 +336,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _too_large(self) -> PayloadTooLarge:
         limit = self._shared.max_body_bytes
         return PayloadTooLarge(
-            f"the request body is larger than {limit} bytes; MODELYARD_MAX_BODY_BYTES sets the limit"
+            f"the request body is larger than {limit} bytes; "
+            "MODELYARD_MAX_BODY_BYTES sets the limit"
         )
 
     # --- time -----------------------------------------------------------------------------------

@@ -65,6 +65,9 @@ class Lifecycle:
         self._settings = settings
         self._run_dir = run_dir
         self._limit_bytes = limit_bytes
+        self._roots = settings.model_roots
+        if not settings.multi_model:
+            self._roots = (*self._roots, settings.model_dir)
         self._overhead_bytes = overhead_bytes
         self._learned_bytes: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,6 +155,11 @@ class Lifecycle:
             for model, worker in self._workers.used_since(since):
                 await self._measure(model, [worker])
 
+    async def abort_loads(self) -> None:
+        """Give up what is still loading; whoever waits for it hears so."""
+        loading = [m.name for m in self.models.values() if m.state is State.LOADING]
+        await asyncio.gather(*(self.unload(name) for name in loading))
+
     async def close(self) -> None:
         """Drain and unload everything."""
         for model in list(self.models.values()):
@@ -198,7 +206,7 @@ class Lifecycle:
                 raise ProblemError(model.problem)
 
     def _inspect(self, url: str) -> ModelPlan:
-        directory = resolve(url, self._settings.model_roots)
+        directory = resolve(url, self._roots)
         return inspect_model(directory, self._settings.handler_options)
 
     def _reserve(self, name: str, url: str, plan: ModelPlan) -> Model:

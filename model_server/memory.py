@@ -34,7 +34,7 @@ class Ledger:
 
 
 def predict_bytes(*, weight_bytes: int, learned_bytes: int | None, workers: int) -> int:
-    """What a load will take: what the same directory took last time, else its weights and a floor."""
+    """What a load will take: what the directory took last time, else its weights and a floor."""
     each = learned_bytes if learned_bytes is not None else weight_bytes + FLOOR_BYTES
     return each * workers
 
@@ -44,9 +44,10 @@ def refusal(need_bytes: int, ledger: Ledger) -> str | None:
     if need_bytes <= ledger.free_bytes:
         return None
     return (
-        f"the model needs about {_mib(need_bytes)}, {_mib(max(ledger.free_bytes, 0))} is free: of the "
-        f"limit of {_mib(ledger.limit_bytes)}, loaded models hold {_mib(ledger.held_bytes)} and the "
-        f"server {_mib(ledger.overhead_bytes)}. Unload a model or raise the memory limit"
+        f"the model needs about {_mib(need_bytes)}, {_mib(max(ledger.free_bytes, 0))} is free: "
+        f"of the limit of {_mib(ledger.limit_bytes)}, loaded models hold "
+        f"{_mib(ledger.held_bytes)} and the server {_mib(ledger.overhead_bytes)}. "
+        "Unload a model or raise the memory limit (MODELYARD_MEMORY_LIMIT_BYTES)"
     )
 
 

@@ -20,7 +20,6 @@ import time
 from typing import NoReturn
 
 from handlers.errors import HandlerError
-from handlers.frameworks import Framework
 from handlers.service import load_service
 from handlers.types import Headers, Request, Response, Service
 from model_server import logs, probe, wire
@@ -55,7 +54,6 @@ _EXIT_ASKED_BY_USER_CODE = 4
 
 def run(
     spec: wire.WorkerSpec,
-    framework: Framework,
     listener: socket.socket,
     leash: socket.socket,
     slot: memoryview,
@@ -63,7 +61,6 @@ def run(
     """Be the worker that ``spec`` describes. Called in a fresh fork; does not return."""
     logs.context.model = spec.model_name
     random.seed()  # else every worker of this zygote would draw the same numbers
-    framework.after_fork(spec.threads)
     logs.capture_prints()
     sys.argv = [sys.argv[0]]
     _hide_own_packages()

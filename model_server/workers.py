@@ -10,10 +10,10 @@ import logging
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from model_server import wire
-from model_server.children import describe_exit, kill
+from model_server.children import describe_exit, group_is_gone, kill
 from model_server.errors import (
     ModelTimeout,
     Problem,
@@ -72,7 +72,7 @@ class Workers:
         worker.private_bytes = word.private_bytes
         worker.ready = True
 
-    async def end(self, workers: Iterable[Worker], *, drain: bool) -> None:
+    async def end(self, workers: Sequence[Worker], *, drain: bool) -> None:
         """Return when all are gone: after what is queued is done, within the limit, or at once."""
         exits = [worker.exited for worker in workers]
         if drain and exits:
@@ -84,6 +84,9 @@ class Workers:
                 kill(worker.pid)
         if exits:
             await asyncio.wait(exits)
+        for worker in workers:
+            if worker.pid:
+                await group_is_gone(worker.pid)
 
     def told_of_exit(self, pid: int, code: int) -> None:
         """A zygote reports the death of a process that it forked."""

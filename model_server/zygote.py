@@ -99,7 +99,7 @@ class Zygote:
             self._control.close()
             os.close(self._wakeup_read)
             os.close(self._wakeup_write)
-            worker.run(spec, self._framework, listener, leash, self._stats.slot(spec.slot))
+            worker.run(spec, listener, leash, self._stats.slot(spec.slot))
         except BaseException:
             log.exception("worker failed", extra={"model": spec.model_name})
         finally:

@@ -112,16 +112,17 @@ class Zygote:
         async with self._places:
             if not self.alive:
                 raise ZygoteDied(self.framework)
-            answer = self._forks[spec.worker_id] = self._loop.create_future()
+            answer: asyncio.Future[int] = self._loop.create_future()
+            self._forks[spec.worker_id] = answer
+            fds = [listener.fileno(), leash.fileno()]
             try:
-                socket.send_fds(
-                    self._channel, [wire.encode(spec)], [listener.fileno(), leash.fileno()]
-                )
-                return await answer
+                socket.send_fds(self._channel, [wire.encode(spec)], fds)
+                pid = await answer
             except (BrokenPipeError, ConnectionResetError):
                 raise ZygoteDied(self.framework) from None
             finally:
                 self._forks.pop(spec.worker_id, None)
+            return pid
 
     def close(self) -> None:
         """Let it go: it leaves when it sees the channel closed."""

@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 WIDTH = 80
 
@@ -51,9 +52,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(f"  {'   '.join(shown)}".rstrip(), flush=True)
 
 
-def fail(text: str, log: str, lines: Sequence[str]) -> None:
+def fail(text: str, log: Path | None = None, last_lines: Sequence[str] = ()) -> None:
     """Why the demo ends early, and the last that the server had to say."""
-    print(f"\ndemo: {text}", file=sys.stderr)
-    if lines:
-        print(f"demo: the server's log is {log}; it ends with:", file=sys.stderr)
-        print(*(f"  {line}" for line in lines), sep="\n", file=sys.stderr)
+    lines = [f"\ndemo: {text}"]
+    if last_lines:
+        lines += [f"the server's log is {log}; it ends with:", *last_lines]
+    print("\n  ".join(lines), file=sys.stderr)

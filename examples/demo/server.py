@@ -31,14 +31,15 @@ def free_port(wanted: int) -> int:
         with socket.create_server(("127.0.0.1", wanted)) as probe:
             port: int = probe.getsockname()[1]
             return port
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else error
         raise DemoError(
-            f"port {wanted} cannot be used ({error.strerror}); without --port any free one is taken"
+            f"port {wanted} cannot be used: {reason}. Without --port any free one is taken."
         ) from error
 
 
 class Server:
-    """A running ``serve``. As a context manager, it is gone when the block ends, however it ends."""
+    """A running ``serve``. It is gone when the ``with`` block ends, however that ends."""
 
     def __init__(self, models: Path, port: int, log: Path) -> None:
         self.port = port
@@ -69,6 +70,13 @@ class Server:
     def exit_code(self) -> int | None:
         """None while it runs; negative if a signal killed it."""
         return self._process.poll()
+
+    def exit_code_soon(self) -> int | None:
+        """The same, for when it seems to be going: a connection breaks before its process ends."""
+        try:
+            return self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wait_until_warm(self, client: Client) -> None:
         """Return when it answers and has imported the frameworks. Raises DemoError.

@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 from examples.archives import SampleRequest, extract, pack
@@ -16,17 +17,15 @@ from examples.demo.server import DemoError, Server
 from examples.demo.workplace import Workplace
 
 MODELS = ("iris_sklearn", "digits_script", "languages_service")
+HEAD = ("model", "interface", "cold load ms", "warm p50 ms", "private MiB")
 WARM_UP_INVOKES = 20
 MEASURED_INVOKES = 200
 MIB = 1 << 20
 
-Row = tuple[str, str, str, str, str, str]
-HEAD: Row = ("model", "interface", "process", "cold load ms", "warm p50 ms", "private MiB")
-
 
 def train(place: Workplace) -> None:
     """Make the archives."""
-    screen.heading("1. Train three small models; pack each into an archive, as for S3")
+    screen.heading("1. Train three small models and pack each into an archive, as for S3")
     for name in MODELS:
         with screen.progress(name):
             pack(name, place.archive(name))
@@ -35,28 +34,91 @@ def train(place: Workplace) -> None:
 def start(server: Server, client: Client, place: Workplace) -> None:
     """Wait for the server that was just started."""
     screen.heading("2. Start the server")
-    with screen.progress(f"127.0.0.1:{server.port}, log in {place.shown / 'server.log'}"):
+    with screen.progress(f"127.0.0.1:{server.port}, with its log in {place.shown_log}"):
         server.wait_until_warm(client)
 
 
 def load_and_invoke(client: Client, place: Workplace) -> None:
     """Load each model and ask it, once for the answer and then many times for the clock."""
-    screen.heading("3. Load each model, which gets a process of its own, and invoke it")
-    rows = [_measure(client, name, extract(place.archive(name), place.models, name))
-            for name in MODELS]  # fmt: skip
+    screen.heading("3. Load each model, which gives it a process of its own, and invoke it")
+    rows = []
+    for name in MODELS:
+        model_dir = extract(place.archive(name), place.models, name)
+        load_ms = _milliseconds(partial(client.load, name, model_dir))
+        rows.append(_measured(client, name, load_ms))
     print()
     screen.table(HEAD, rows)
 
 
-def _measure(client: Client, name: str, model_dir: Path) -> Row:
-    load_ms = _milliseconds(lambda: client.load(name, model_dir))
+def _measured(client: Client, name: str, load_ms: float) -> tuple[str, ...]:
+    """One row of the table."""
     request = SampleRequest.of(name)
     answer = client.invoke(name, request).decode().strip()
-    print(f"  {name}: {request.path.name} -> {answer}", flush=True)
+    print(f"  {name} answers {request.path.name} with {answer}", flush=True)
     for _ in range(WARM_UP_INVOKES):
         client.invoke(name, request)
-    times = [_milliseconds(lambda: client.invoke(name, request)) for _ in range(MEASURED_INVOKES)]
+    times = [_milliseconds(partial(client.invoke, name, request)) for _ in range(MEASURED_INVOKES)]
     model = client.describe(name)
-    private = model["privateBytes"] / MIB
-    numbers = (f"{load_ms:.1f}", f"{median(times):.2f}", f"{private:.1f}")
-    return (name, model["interface"], model["framework"], *numbers)
+    private_mib = model["privateBytes"] / MIB
+    numbers = (f"{load_ms:.1f}", f"{median(times):.2f}", f"{private_mib:.1f}")
+    return (name, model["interface"], *numbers)
+
+
+def load_broken(client: Client, place: Workplace) -> None:
+    """Load a model whose code raises: the client is told why, and nothing else is harmed."""
+    screen.heading("4. Load a model that is broken: the digits without their weights")
+    model_dir = extract(place.archive("digits_script"), place.models, "broken")
+    (model_dir / "centroids.npy").unlink()
+    try:
+        client.load("broken", model_dir)
+    except Refused as refused:
+        reason = refused.message.replace(str(model_dir), "…")
+        screen.say(f"POST /models answers {refused.status}: {reason}")
+    else:
+        raise DemoError("the broken model was loaded")
+    finally:
+        shutil.rmtree(model_dir.parent)
+    screen.say(f"still loaded: {', '.join(client.names())}")
+
+
+def kill_worker(client: Client) -> None:
+    """Kill a model's process behind the server's back and ask the model at once."""
+    name = MODELS[0]
+    screen.heading(f"5. Kill the process of {name} and invoke it at once")
+    pid = _worker(client, name)
+    os.kill(pid, signal.SIGKILL)
+    request = SampleRequest.of(name)
+    answered_ms = _milliseconds(partial(client.invoke, name, request))
+    heir = _worker(client, name)
+    screen.say(f"process {pid} is dead; process {heir} answered after {answered_ms:.0f} ms")
+
+
+def unload_and_stop(server: Server, client: Client) -> None:
+    """Unload the models, then stop the server as the platform does."""
+    screen.heading("6. Unload the models and stop the server")
+    for name in MODELS:
+        client.unload(name)
+    screen.say(f"models that are loaded: {', '.join(client.names()) or 'none'}")
+    stop(server, client)
+
+
+def stop(server: Server, client: Client) -> None:
+    """Stop the server and say how it ended."""
+    client.close()
+    with screen.progress("SIGTERM to the server"):
+        code = server.stop()
+    screen.say(f"it exited with {code}")
+    if code != 0:
+        raise DemoError(f"the server should have exited with 0, not {code}")
+
+
+def _worker(client: Client, name: str) -> int:
+    """The process of a model; there is one unless MODELYARD_WORKERS_PER_MODEL says otherwise."""
+    pid: int = client.describe(name)["workers"][0]["pid"]
+    return pid
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return (time.perf_counter() - begin) * 1000

@@ -34,6 +34,11 @@ class Workplace:
         """All that the server and its models print."""
         return self.directory / "server.log"
 
+    @property
+    def shown_log(self) -> Path:
+        """The same, as the user would write it."""
+        return self.shown / self.log.name
+
     def archive(self, name: str) -> Path:
         """The archive of a model: on SageMaker, an object under the endpoint's S3 prefix."""
         return self.directory / "archives" / f"{name}.tar.gz"

@@ -68,7 +68,7 @@ class OwnServer(Server):
 
     def log_tail(self) -> str:
         """The end of what the server printed, for messages of failed assertions."""
-        return self.log.read_text(errors="replace")[-4000:]
+        return self.log.read_text(errors="replace")[-1500:]
 
 
 def start(models_dir: Path, log: Path, settings: Mapping[str, str]) -> OwnServer:
@@ -99,7 +99,7 @@ def wait_until_healthy(server: OwnServer) -> None:
     def settled() -> bool:
         return server.process.poll() is not None or server.ping_status() == 200
 
-    assert eventually(settled, within_seconds=30), f"never healthy:\n{server.log_tail()}"
+    assert eventually(settled, within_seconds=15), f"never healthy:\n{server.log_tail()}"
     assert server.process.poll() is None, f"ended at start:\n{server.log_tail()}"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import time
 
+import httpx
 import pytest
 
 from .endpoint import Endpoint, assert_error, url_of
@@ -21,6 +22,11 @@ Serve = Callable[..., OwnServer]
 EndpointOf = Callable[[Server], Endpoint]
 
 
+def failed(request: Future[httpx.Response]) -> bool:
+    """Whether the request ended in an error, or in no answer at all."""
+    return request.exception() is not None or request.result().status_code >= 400
+
+
 @pytest.mark.parametrize(
     ("behaviour", "answer"),
     [("prints_a_lot", "printed"), ("closes_stdout", "still here"), ("starts_threads", "5")],
@@ -29,7 +35,7 @@ def test_a_model_may_do_what_it_likes_with_output_and_threads(
     endpoint: Endpoint, behaviour: str, answer: str
 ) -> None:
     name = endpoint.loaded(behaviour)
-    assert [endpoint.invoke(name).text for _ in range(2)] == [answer, answer]
+    assert endpoint.invoke(name).text == answer
     assert endpoint.unload(name).status_code == 200
 
 
@@ -117,6 +123,18 @@ def test_a_request_over_the_time_limit_is_504_and_the_model_serves_again(
     assert served
 
 
+def test_a_load_over_the_time_limit_is_504_and_leaves_nothing_behind(
+    serve_many: Serve, endpoint_of: EndpointOf
+) -> None:
+    own = serve_many(MODELYARD_LOAD_TIMEOUT_SECONDS="1")
+    endpoint = endpoint_of(own)
+    endpoint.unload(endpoint.loaded("echo"))  # whatever starts on first need has started
+    before = own.processes()
+    assert_error(endpoint.load("never_returns_on_load"), 504)
+    assert endpoint.names() == set()
+    assert eventually(lambda: own.processes() <= before)
+
+
 def test_sigterm_lets_requests_in_flight_finish(
     serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
@@ -145,15 +163,29 @@ def test_sigterm_ends_an_idle_server_with_loaded_models_at_once(
     assert eventually(lambda: not own.processes(), within_seconds=3)
 
 
-def test_sigterm_during_a_load_still_ends_in_time(
+def test_sigterm_ends_even_a_load_that_never_returns(
     serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor
 ) -> None:
-    own = serve_many()
+    own = serve_many(MODELYARD_DRAIN_TIMEOUT_SECONDS="2")
     before = own.processes()
     loading = threads.submit(endpoint_of(own).load, "never_returns_on_load")
     assert eventually(lambda: own.processes() > before)
-    assert own.stop() == 0  # in the time that `stop` gives, or this raises
-    assert loading.exception() is not None or loading.result().status_code >= 400
+    assert own.stop() == 0
+    assert failed(loading)
+    assert eventually(lambda: not own.processes(), within_seconds=3)
+
+
+def test_sigterm_ends_even_a_request_that_never_returns(
+    serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    own = serve_many(MODELYARD_DRAIN_TIMEOUT_SECONDS="2")
+    endpoint, started = endpoint_of(own), tmp_path / "started"
+    in_flight = threads.submit(
+        endpoint.invoke, endpoint.loaded("sleeps"), f"600 {started}".encode()
+    )
+    assert eventually(started.exists)
+    assert own.stop() == 0
+    assert failed(in_flight)
     assert eventually(lambda: not own.processes(), within_seconds=3)
 
 

@@ -1,7 +1,7 @@
 """Runs in the server: how to load the digits model and how to ask it.
 
-The server calls ``model_fn`` once per load and ``predict_fn`` once per request. It has an ``input_fn``
-and an ``output_fn`` of its own (JSON, CSV, NPY), which a script may define to replace them.
+The server calls ``model_fn`` once per load and ``predict_fn`` once per request. Bodies are read
+and written by the server (JSON, CSV, NPY, …), unless a script defines ``input_fn`` and ``output_fn``.
 """
 
 from __future__ import annotations
