@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import subprocess
+import textwrap
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,7 +30,7 @@ Modelyard beside AWS multi-model-server 1.1.11 (with sagemaker-inference 1.10.1)
 {failures}## How to run it
 
 `./scripts/bench` makes both environments (Java and wrk come from Debian when run as root), takes
-about 15 minutes and rewrites this page. `--quick` measures each thing once in less than 5 minutes,
+about 15 minutes and rewrites this page. `--quick` measures each thing once in about 5 minutes,
 `--only NAME ...` runs some of the benchmarks; neither touches this page.
 
 ## How it was measured
@@ -114,10 +115,11 @@ def _machine() -> str:
     cpu = _field("/proc/cpuinfo", "model name")
     memory = int(_field("/proc/meminfo", "MemTotal").split()[0]) / GIB_KIB
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
-    return (
+    return textwrap.fill(
         f"Machine: {os.cpu_count()} cores ({cpu}), {memory:.0f} GiB of memory, Linux "
         f"{platform.release().split('-')[0]}, Python {platform.python_version()}, "
-        f"{_java()}; {libraries}."
+        f"{_java()}; {libraries}.",
+        width=100,
     )
 
 
@@ -152,7 +154,7 @@ def _plot(results: Results, file: Path) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(f"{{x:g}}{TIMES}")
     axes.margins(y=0.01)
-    axes.set_xlim(min(0.5, *ratios) / 1.5, 2.5 * max(2, *ratios))
+    axes.set_xlim(min([0.5, *ratios]) / 1.5, 2.5 * max([2, *ratios]))
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set_xlabel(f"times better than {THEIRS} (log scale)")
     axes.spines[["top", "right", "left"]].set_visible(False)

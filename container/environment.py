@@ -1,4 +1,4 @@
-"""From environment variables and command-line options to ``Settings``: the only reader of os.environ."""
+"""From environment variables and options to settings: the only reader of os.environ."""
 
 from __future__ import annotations
 

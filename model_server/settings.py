@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from handlers.frameworks import FRAMEWORKS
 from handlers.types import HandlerOptions
 
 MIB = 1 << 20
@@ -32,17 +33,18 @@ class Settings:
     """The server's settings. Sizes are bytes, times are seconds."""
 
     host: str = setting("0.0.0.0", "MODELYARD_HOST", "address to listen on")
+    # The platform's own variables come first: what it injects must win over what an image sets.
     port: int = setting(
         8080,
-        "MODELYARD_PORT",
+        "SAGEMAKER_BIND_TO_PORT",
         "port to listen on; 0 picks a free one",
-        also=("SAGEMAKER_BIND_TO_PORT",),
+        also=("MODELYARD_PORT",),
     )
     multi_model: bool = setting(
         False,
-        "MODELYARD_MULTI_MODEL",
+        "SAGEMAKER_MULTI_MODEL",
         "many models, loaded by `POST /models`; else the one in `model_dir`",
-        also=("SAGEMAKER_MULTI_MODEL",),
+        also=("MODELYARD_MULTI_MODEL",),
     )
     model_dir: str = setting(
         "/opt/ml/model", "MODELYARD_MODEL_DIR", "the model served by `POST /invocations`"
@@ -114,7 +116,7 @@ class Settings:
     handler: str = setting(
         "",
         "MODELYARD_HANDLER",
-        "multi-model-server custom service for models without their own code: "
+        "multi-model-server custom service for models whose archive names none: "
         "`module[:function]` or a path",
         also=("SAGEMAKER_HANDLER",),
     )
@@ -169,6 +171,13 @@ def _problems(settings: Settings) -> list[str]:
         for name, allowed in choices.items()
         if getattr(settings, name) not in allowed
     ]
+    if settings.preload not in (PRELOAD_AUTO, PRELOAD_NONE):
+        unknown = [name for name in settings.preload.split(",") if name not in FRAMEWORKS]
+        if unknown:
+            found.append(
+                f"preload names {', '.join(unknown)}; it must be {PRELOAD_AUTO}, {PRELOAD_NONE} "
+                f"or a list of {', '.join(FRAMEWORKS)}"
+            )
     if settings.port > 65535:
         found.append(f"port is {settings.port}; it must be 65535 or less")
     if not settings.model_roots or not all(

@@ -22,13 +22,14 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        port = free_port(arguments.port)  # first: the work of an earlier demo is still there
         with workplace(arguments.directory) as place:
-            return _run(place, arguments.port, keep=arguments.keep)
+            return _run(place, port, keep=arguments.keep)
     except DemoError as error:
         screen.fail(str(error))
         return 1
     except KeyboardInterrupt:
-        screen.fail("interrupted; the server is stopped")
+        screen.fail("interrupted; nothing is left running")
         return 130
 
 
@@ -55,7 +56,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _run(place: Workplace, port: int, *, keep: bool) -> int:
-    port = free_port(port)  # before the training: nobody waits for an error
     tour.train(place)
     with Server(place.models, port, place.log) as server, closing(Client(port)) as client:
         try:

@@ -20,7 +20,7 @@ What to try next, from this directory:
       what the three models are made of, and how to make one of your own
   tar -tzf {archive}
       what is in an archive
-  .venv/bin/python -m examples.archives digits_script model.tar.gz
+  .venv/bin/python -m examples.archives digits_script .demo/new.tar.gz
       train and pack one again, after a change to examples/digits_script
   .venv/bin/serve --port 8080 --model-roots {models} \\
       --model-dir {model_dir}

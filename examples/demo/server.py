@@ -32,9 +32,9 @@ def free_port(wanted: int) -> int:
             port: int = probe.getsockname()[1]
             return port
     except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else error
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "too large"
         raise DemoError(
-            f"port {wanted} cannot be used: {reason}. Without --port any free one is taken."
+            f"port {wanted} cannot be used: {reason}; without --port any free one is taken"
         ) from error
 
 

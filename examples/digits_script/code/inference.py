@@ -1,7 +1,7 @@
 """Runs in the server: how to load the digits model and how to ask it.
 
-The server calls ``model_fn`` once per load and ``predict_fn`` once per request. Bodies are read
-and written by the server (JSON, CSV, NPY, …), unless a script defines ``input_fn`` and ``output_fn``.
+The server calls ``model_fn`` once per load and ``predict_fn`` once per request. The server reads
+and writes bodies (JSON, CSV, NPY, …), unless the script defines ``input_fn`` or ``output_fn``.
 """
 
 from __future__ import annotations
