@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,9 +15,7 @@ from container.environment import current_environment, option_name, settings_fro
 from model_server import logs
 from model_server.controller import Controller
 from model_server.run_dir import RunDir
-from model_server.settings import Settings, SettingsError
-
-_TCP_BACKLOG = 2048
+from model_server.settings import TCP_BACKLOG, Settings, SettingsError
 
 
 def serve() -> None:
@@ -41,12 +40,19 @@ def _serve(arguments: Sequence[str]) -> int:
     except (SettingsError, OSError) as error:
         print(f"modelyard cannot start: {error}", file=sys.stderr)  # noqa: T201 - no log yet
         return 2
+    _allow_many_descriptors()
     log_writer = logs.configure_in_background(settings.log_level, settings.log_format)
     try:
         asyncio.run(Controller(settings, environment, gateway_command).run(listener))
     finally:
         log_writer.stop()
     return 0
+
+
+def _allow_many_descriptors() -> None:
+    """The controller keeps two for each model; many systems allow 1,024 unless asked."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:
@@ -70,7 +76,7 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
 def _listen(settings: Settings) -> socket.socket:
     """The port. Opened here, so that a port in use is an error at once."""
     try:
-        return socket.create_server((settings.host, settings.port), backlog=_TCP_BACKLOG)
+        return socket.create_server((settings.host, settings.port), backlog=TCP_BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise OSError(f"cannot listen on {where}: {error.strerror or error}") from error

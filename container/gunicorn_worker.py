@@ -20,7 +20,7 @@ from model_server import lifeline, logs
 from model_server.gateway import Gateway
 from model_server.http_protocol import Connections, HttpProtocol
 from model_server.run_dir import RunDir
-from model_server.settings import Settings
+from model_server.settings import TCP_BACKLOG, Settings
 
 _TICK_SECONDS = 1.0
 _POLL_SECONDS = 0.02
@@ -65,7 +65,9 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         )
         connections.tick()
         servers = [
-            await loop.create_server(lambda: HttpProtocol(connections), sock=listener.sock)
+            await loop.create_server(
+                lambda: HttpProtocol(connections), sock=listener.sock, backlog=TCP_BACKLOG
+            )
             for listener in self.sockets
         ]
         await gateway.report()  # the first report says that the port is open

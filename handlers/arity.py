@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from inspect import Parameter
 from typing import Any
 
@@ -41,11 +42,15 @@ class UserFunction:
 
     def __call__(self, context: Context, *args: Any) -> Any:
         """Call it with the arguments, and with the context if it wants one."""
+        return self.bound_to(context)(*args)
+
+    def bound_to(self, context: Context) -> Callable[..., Any]:
+        """The same as a function of the arguments alone: a model keeps its context for life."""
         if self.passing is Passing.LAST:
-            return self.function(*args, context)
+            return lambda *args: self.function(*args, context)
         if self.passing is Passing.BY_KEYWORD:
-            return self.function(*args, **{self.context_name: context})
-        return self.function(*args)
+            return partial(self.function, **{self.context_name: context})
+        return self.function
 
 
 def user_function(name: str, function: Any, arguments: Sequence[str]) -> UserFunction:

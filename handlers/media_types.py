@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+
+from handlers.remembered import remembered
 
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
@@ -20,14 +22,14 @@ BYTES = "application/octet-stream"
 ANY = "*/*"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MediaType:
     """``text/csv; charset=utf-8`` taken apart. ``essence`` and parameter names are lower case."""
 
     essence: str
     params: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def charset(self) -> str:
         """The charset parameter, or UTF-8 when there is none."""
         return dict(self.params).get("charset", "utf-8")
@@ -46,7 +48,7 @@ class MediaType:
         return self.essence + "".join(kept)
 
 
-@lru_cache(maxsize=256)  # clients send the same few over and over
+@remembered
 def parse(text: str) -> MediaType:
     """Take a media type apart. Text that is none keeps its shape, so nothing will match it."""
     essence, *parameters = (part.strip() for part in text.split(";"))
@@ -96,6 +98,7 @@ def negotiate(accept: str, offers: Sequence[str], default: str) -> list[str]:
     return [offer for _, _, offer in sorted(ranked, key=lambda item: item[:2])]
 
 
+@remembered
 def first_choice(accept: str, default: str) -> str:
     """The concrete type a client likes best, known to us or not; ``default`` if it names none."""
     named = [e for e in _elements(accept) if "*" not in e.essence and e.quality > 0]

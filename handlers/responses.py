@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from handlers.codecs import encode_json
 from handlers.context import Context
 from handlers.errors import InvalidOutput, NotAcceptable
 from handlers.media_types import BYTES, JSON, TEXT
+from handlers.remembered import remembered
 from handlers.types import Response
 
 # RFC 9110, sections 5.6.2 and 5.5. Values go over the wire as latin-1.
@@ -29,7 +30,7 @@ def body_of(value: Any) -> tuple[bytes, str]:
     """
     if isinstance(value, str):
         return value.encode(), TEXT
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value), BYTES
     try:
         return encode_json(value), JSON
@@ -41,22 +42,29 @@ def body_of(value: Any) -> tuple[bytes, str]:
 
 def response_of(context: Context, idx: int, body: bytes, content_type: str) -> Response:
     """A response with the status and headers that the model's code set on the context."""
-    status, _ = context.get_response_status(idx)
-    headers = context.get_response_headers(idx).items()
+    processor = context.request_processor[idx]
+    headers = processor.get_response_headers().items()
     kept = [(name, value) for name, value in headers if str(name).lower() != "content-type"]
-    return build_response(body, content_type, status, kept)
+    return build_response(body, content_type, processor.get_response_status_code(), kept)
 
 
 def build_response(
-    body: bytes, content_type: str, status: Any = 200, headers: Iterable[tuple[Any, Any]] = ()
+    body: bytes, content_type: str, status: Any = 200, headers: Sequence[tuple[Any, Any]] = ()
 ) -> Response:
     """A response of checked parts. Raises ``InvalidOutput`` for one that HTTP cannot carry."""
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise InvalidOutput(f"The model set the status {status!r}; use an int from 200 to 599.")
     checked = tuple(
-        header(name, value) for name, value in headers if str(name).lower() not in FRAMING
+        [header(name, value) for name, value in headers if str(name).lower() not in FRAMING]
     )
-    return Response(body, header("content-type", content_type)[1], status, checked)
+    if not isinstance(content_type, str):
+        content_type = str(content_type)
+    return Response(body, _content_type(content_type), status, checked)
+
+
+@remembered
+def _content_type(value: str) -> str:
+    return header("content-type", value)[1]
 
 
 def header(name: Any, value: Any) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, overload
+
+Default = TypeVar("Default")
 
 
 class Headers(Mapping[str, str]):
@@ -22,15 +24,24 @@ class Headers(Mapping[str, str]):
 
     def _lookup(self) -> dict[str, str]:
         if self._index is None:  # built on first use: most handlers never look
-            index: dict[str, str] = {}
-            for name, value in self.pairs:
-                key = name.lower()
-                index[key] = f"{index[key]}, {value}" if key in index else value
+            index = {name.lower(): value for name, value in self.pairs}
+            if len(index) < len(self.pairs):
+                index = _joined(self.pairs)
             self._index = index
         return self._index
 
     def __getitem__(self, name: str) -> str:
         return self._lookup()[name.lower()]
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+
+    @overload
+    def get(self, name: str, /, default: str | Default) -> str | Default: ...
+
+    def get(self, name: str, /, default: Any = None) -> Any:
+        """One header, or the default. Mapping's own, which raises and catches, is slow."""
+        return self._lookup().get(name.lower(), default)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._lookup()
@@ -44,6 +55,15 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._lookup())
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Values by lower-case name, those of one name joined."""
+    index: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        index[key] = f"{index[key]}, {value}" if key in index else value
+    return index
 
 
 @dataclass(frozen=True, slots=True)

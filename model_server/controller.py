@@ -41,6 +41,9 @@ SINGLE_MODEL = "model"
 # Zygotes that warm up by themselves may take this share of the memory limit.
 _PRELOAD_SHARE = 0.1
 
+# How often the server's own memory is measured.
+_WEIGH_SECONDS = 60.0
+
 # After the drain: time to kill what did not leave and to clean up, within SageMaker's 30 s.
 _SHUTDOWN_MARGIN_SECONDS = 3.0
 
@@ -120,6 +123,7 @@ class Controller:
     def _start_background(self) -> None:
         self._run_in_background(self._workers.watch_time_limits())
         self._run_in_background(self._lifecycle.remeasure())
+        self._run_in_background(self._weigh_server())
         self._run_in_background(self._preload())
         if not self._settings.multi_model:
             self._run_in_background(self._load_single())
@@ -151,13 +155,21 @@ class Controller:
         self._lifeline.close()
         log.info("stopped")
 
+    async def _weigh_server(self) -> None:
+        """Keep the ledger's charge for controller and gateways true. Runs for ever."""
+        await self._port_open.wait()
+        while True:
+            pids = [os.getpid(), self._gateways.pid, *self._gateway_totals.in_flight]
+            sizes = [await asyncio.to_thread(probe.private_bytes, pid) for pid in pids if pid]
+            self._own_bytes = sum(sizes)
+            await asyncio.sleep(_WEIGH_SECONDS)
+
     async def _preload(self) -> None:
         """Warm zygotes up, once the port answers."""
         await self._port_open.wait()
         wanted = self._settings.preload
         if wanted == PRELOAD_NONE:
             return
-        self._own_bytes = await asyncio.to_thread(_own_bytes, self._gateways.pid)
         if wanted == PRELOAD_AUTO:
             installed = [name for name, found in FRAMEWORKS.items() if found.installed()]
             installed.sort(key=lambda name: FRAMEWORKS[name].resident_bytes)
@@ -213,7 +225,7 @@ class Controller:
             case wire.Unload(name):
                 await lifecycle.unload(name)
             case wire.Get(name):
-                return await lifecycle.info(name)
+                return wire.ModelFound(await lifecycle.info(name))
             case wire.List(limit, token):
                 return lifecycle.page(limit, token)
             case wire.GatewayCounts():
@@ -238,8 +250,3 @@ class Controller:
     async def _metrics(self) -> str:
         text = snapshot(self._lifecycle, self._zygotes, self._gateway_totals)
         return await asyncio.to_thread(text)
-
-
-def _own_bytes(gateway_pid: int) -> int:
-    """What controller and gunicorn hold."""
-    return sum(probe.private_bytes(pid) for pid in (os.getpid(), gateway_pid))

@@ -137,7 +137,9 @@ class Gateway:
         name = _model_name(rest)
         match request.method:
             case "GET":
-                response = _json(await self._control.ask(wire.Get(name)))
+                found = await self._control.ask(wire.Get(name))
+                assert isinstance(found, wire.ModelFound)
+                response = _json(found.model)
             case "DELETE":
                 await self._control.ask(wire.Unload(name))
                 response = _json({"status": f"model {shown(name)} unloaded"})
@@ -303,14 +305,16 @@ def _not_allowed(method: str, path: str, *allowed: str) -> MethodNotAllowed:
 
 def _model_name(encoded: str) -> str:
     """The model's name from its part of the path. Never a path itself, whatever is in it."""
+    if "%" not in encoded and encoded.isascii():
+        return _checked_name(encoded)
     try:
-        return _checked_name(unquote_to_bytes(encoded).decode())
+        return _checked_name(unquote_to_bytes(encoded.encode("latin-1")).decode())
     except UnicodeDecodeError:
         raise BadRequest(f"the model name {shown(encoded)} is not UTF-8") from None
 
 
 def _checked_name(name: str) -> str:
-    size = len(name.encode("utf-8", "surrogatepass"))
+    size = len(name) if name.isascii() else len(name.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= MAX_NAME_BYTES:
         raise BadRequest(f"a model name has 1 to {MAX_NAME_BYTES} bytes, this one {size}")
     return name

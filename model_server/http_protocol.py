@@ -150,8 +150,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # We switch to no other protocol: take it as a plain request, body and all.
-            self._after_head(data[upgrade.args[0] :])
+            # The parser leaves the body to another protocol. We switch to none: read the request
+            # again as one that does not ask for it.
+            again = self._head_without_upgrade() + bytes(data[upgrade.args[0] :])
+            self._new_message()
+            self._feed(memoryview(again))
             return
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
@@ -168,18 +171,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
             if self._unended_bytes > 2 * MAX_HEAD_BYTES:
                 self._refuse(_head_too_large())
 
-    def _after_head(self, rest: memoryview) -> None:
-        """Go on by hand where the parser stops: behind the head of an upgrade request."""
-        if self._length is None and self._complete:
-            self._new_message()
-        elif self._length is None:
-            self._refuse(BadRequest("an Upgrade request with a chunked body is not supported"))
-        else:
-            self._body += rest[: self._length]
-            behind = bytes(rest[self._length :])
-            self._receive_directly()
-            if behind:
-                self._feed(memoryview(behind))
+    def _head_without_upgrade(self) -> bytes:
+        assert self._request is not None
+        lines = [f"{self._request.method} {self._url.decode('latin-1')} HTTP/1.1"]
+        lines += [f"{key}: {value}" for key, value in self._headers if key.lower() != "upgrade"]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def _receive_directly(self) -> None:
         """The head is there and the body's length known: bypass the parser for the rest."""
@@ -213,6 +209,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        if self._parser.get_method() == b"CONNECT":
+            raise BadRequest("CONNECT is not possible here: this is no proxy")
         if self._parser.get_http_version() not in ("1.0", "1.1"):
             raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
         path, _, query = self._url.decode("latin-1").partition("?")
@@ -245,8 +243,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        self._complete = True
-        if self._request is not None:
+        if not self._parser.should_upgrade():
+            self._complete = True
             self._take_request()
 
     # --- requests and responses -----------------------------------------------------------------

@@ -15,6 +15,9 @@ from handlers.types import HandlerOptions
 
 MIB = 1 << 20
 
+# Connections to the port that may wait to be accepted.
+TCP_BACKLOG = 2048
+
 PRELOAD_AUTO = "auto"
 PRELOAD_NONE = "none"
 

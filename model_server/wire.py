@@ -118,7 +118,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
     private_bytes: int
 
 
-class ModelInfo(msgspec.Struct, tag=True, frozen=True, rename="camel"):
+class ModelInfo(msgspec.Struct, frozen=True, rename="camel"):
     """One model, as ``GET /models/{name}`` shows it."""
 
     model_name: str
@@ -130,6 +130,12 @@ class ModelInfo(msgspec.Struct, tag=True, frozen=True, rename="camel"):
     private_bytes: int
     restarts: int
     workers: list[WorkerInfo]
+
+
+class ModelFound(msgspec.Struct, tag=True, frozen=True):
+    """The answer to ``Get``."""
+
+    model: ModelInfo
 
 
 class ModelSummary(msgspec.Struct, frozen=True, rename="camel"):
@@ -164,7 +170,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     problem: Problem
 
 
-Answer = Done | ModelInfo | ModelPage | FateFound | Text | Failed
+Answer = Done | ModelFound | ModelPage | FateFound | Text | Failed
 
 
 # --- controller <-> zygote, worker -> controller -----------------------------------------------
