@@ -79,7 +79,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), backlog=TCP_BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise OSError(f"cannot listen on {where}: {error.strerror or error}") from error
+        raise OSError(f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from error
 
 
 def gateway_command(

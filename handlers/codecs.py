@@ -20,6 +20,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import msgspec
+
 from handlers.errors import InvalidInput, NotAcceptable, UnsupportedContentType
 from handlers.media_types import (
     BYTES,
@@ -33,6 +35,7 @@ from handlers.media_types import (
     negotiate,
     parse,
 )
+from handlers.remembered import remembered
 
 # Types whose body a model's own functions get as str; all others stay bytes.
 STR_TYPES = frozenset({JSON, CSV})
@@ -60,16 +63,22 @@ def encode(value: Any, accept: str, default: str) -> tuple[bytes, str]:
 
     An empty or ``*/*`` Accept takes ``default`` first. Raises ``NotAcceptable``.
     """
-    known = ", ".join(ENCODERS)
-    reason = f"Accept {accept!r} names no supported type"
-    for choice in negotiate("" if accepts_anything(accept) else accept, list(ENCODERS), default):
+    reason = ""
+    for choice in _choices(accept, default):
         try:
             return ENCODERS[choice](value), choice
         except NotAcceptable as error:
             reason = error.message
     raise NotAcceptable(
-        f"{reason}; supported are: {known}. For other types give the model an output_fn."
+        f"{reason or f'Accept {accept!r} names no supported type'}; supported are: "
+        f"{', '.join(ENCODERS)}. For other types give the model an output_fn."
     )
+
+
+@remembered
+def _choices(accept: str, default: str) -> tuple[str, ...]:
+    """The types that an answer may have, best first."""
+    return tuple(negotiate("" if accepts_anything(accept) else accept, list(ENCODERS), default))
 
 
 def decode_text(body: bytes, charset: str = "utf-8") -> str:
@@ -83,6 +92,10 @@ def decode_text(body: bytes, charset: str = "utf-8") -> str:
 
 
 def _parse_json(text: str, where: str = "body") -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # not JSON, or more than JSON, such as NaN, which the second try tells
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -173,13 +186,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+_STRICT_JSON = json.JSONEncoder(default=_plain, allow_nan=False)
+
+
 def _finite(value: Any) -> Any:
     """The same value with NaN and infinities replaced by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return _finite(value.tolist()) if hasattr(value, "tolist") else value
 
@@ -187,7 +203,7 @@ def _finite(value: Any) -> Any:
 def encode_json(value: Any) -> bytes:
     """JSON text; arrays and tensors become lists, NaN and infinities become null."""
     try:
-        text = json.dumps(value, default=_plain, allow_nan=False)
+        text = _STRICT_JSON.encode(value)
     except ValueError:  # not finite, or circular, which the second try tells
         text = _dump_finite(value)
     except (TypeError, RecursionError) as error:
@@ -197,7 +213,7 @@ def encode_json(value: Any) -> bytes:
 
 def _dump_finite(value: Any) -> str:
     try:
-        return json.dumps(_finite(value), default=_plain, allow_nan=False)
+        return _STRICT_JSON.encode(_finite(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise NotAcceptable(f"A {type(value).__name__} cannot be {JSON}: {error}") from error
 

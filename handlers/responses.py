@@ -57,13 +57,15 @@ def build_response(
     checked = tuple(
         [header(name, value) for name, value in headers if str(name).lower() not in FRAMING]
     )
-    if not isinstance(content_type, str):
-        content_type = str(content_type)
     return Response(body, _content_type(content_type), status, checked)
 
 
+def _content_type(value: Any) -> str:
+    return _checked_type(value) if isinstance(value, str) else header("content-type", value)[1]
+
+
 @remembered
-def _content_type(value: str) -> str:
+def _checked_type(value: str) -> str:
     return header("content-type", value)[1]
 
 

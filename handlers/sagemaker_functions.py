@@ -6,16 +6,18 @@ function is, and the model is served by its artifact alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from handlers.arity import UserFunction, user_function
+from handlers.arity import user_function
 from handlers.codecs import STR_TYPES, decode_text
 from handlers.context import Context
 from handlers.errors import InvalidOutput, ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework, for_artifact
 from handlers.media_types import JSON, accepts_anything, first_choice, parse
+from handlers.remembered import remembered
 from handlers.responses import body_of, response_of
 from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Response
 from handlers.user_code import import_file
@@ -32,7 +34,8 @@ ARGUMENTS = {
 
 REPLACED_BY_TRANSFORM = ("input_fn", "predict_fn", "output_fn")
 
-Functions = dict[str, UserFunction]
+# By name; each takes its arguments alone, and has the context already if it wants one.
+Functions = dict[str, Callable[..., Any]]
 
 
 class SageMakerFunctions:
@@ -48,47 +51,43 @@ class SageMakerFunctions:
         default_accept: str,
     ) -> None:
         self._model = model
-        self._functions = functions
         self._framework = framework
         self._context = context
         self._default_accept = default_accept
+        self._transform_fn = functions.get("transform_fn")
+        self._input_fn = functions.get("input_fn")
+        self._predict_fn: Callable[..., Any] = functions.get("predict_fn") or framework.predict_fn
+        self._output_fn = functions.get("output_fn")
 
     def invoke(self, request: Request) -> Response:
         """Answer one request through transform_fn, or input_fn, predict_fn and output_fn."""
-        self._context.begin([request])
-        if "transform_fn" in self._functions:
+        self._context.begin((request,))
+        if self._transform_fn is not None:
             data, content_type = user_input(request)
             accept = self._accept(request)
-            result = self._call("transform_fn", self._model, data, content_type, accept)
-            return self._response(result, request)
-        prediction = self._predict(self._input(request))
-        if "output_fn" in self._functions:
-            result = self._call("output_fn", prediction, self._accept(request))
-            return self._response(result, request)
+            result = self._transform_fn(self._model, data, content_type, accept)
+            return self._response(result, accept)
+        prediction = self._predict_fn(self._input(request), self._model)
+        if self._output_fn is not None:
+            accept = self._accept(request)
+            return self._response(self._output_fn(prediction, accept), accept)
         body, content_type = self._framework.output_fn(
             prediction, request.accept, self._default_accept
         )
         named = self._context.get_response_content_type(0)
         return response_of(self._context, 0, body, named or content_type)
 
-    def _call(self, name: str, *args: Any) -> Any:
-        return self._functions[name](self._context, *args)
-
     def _input(self, request: Request) -> Any:
-        if "input_fn" in self._functions:
-            return self._call("input_fn", *user_input(request))
+        if self._input_fn is not None:
+            return self._input_fn(*user_input(request))
         return self._framework.input_fn(request.body, request.content_type)
-
-    def _predict(self, data: Any) -> Any:
-        if "predict_fn" in self._functions:
-            return self._call("predict_fn", data, self._model)
-        return self._framework.predict_fn(data, self._model)
 
     def _accept(self, request: Request) -> str:
         """What the author's function gets: the header as sent, unless it leaves the choice."""
-        return self._default_accept if accepts_anything(request.accept) else request.accept
+        accept = request.accept
+        return self._default_accept if accepts_anything(accept) else accept
 
-    def _response(self, result: Any, request: Request) -> Response:
+    def _response(self, result: Any, accept: str) -> Response:
         """The answer of output_fn or transform_fn: a body, or (body, content_type).
 
         The content type is the pair's, else the one set on the context, else what was accepted.
@@ -96,7 +95,7 @@ class SageMakerFunctions:
         body, named = _body_and_type(result)
         content, natural = body_of(body)
         if natural != JSON:  # the author wrote the text or the bytes, as what was asked for
-            natural = first_choice(self._accept(request), self._default_accept)
+            natural = first_choice(accept, self._default_accept)
         named = named or self._context.get_response_content_type(0)
         return response_of(self._context, 0, content, named or natural)
 
@@ -118,11 +117,19 @@ def user_input(request: Request) -> tuple[str | bytes, str]:
     JSON and CSV come as str. Their charset has then done its duty and is taken off the content
     type, so that ``content_type == "text/csv"`` holds whatever the client's library adds.
     """
-    content_type = request.content_type or JSON
+    charset, content_type = _charset_and_type(request.content_type or JSON)
+    if charset is None:
+        return request.body, content_type
+    return decode_text(request.body, charset), content_type
+
+
+@remembered
+def _charset_and_type(content_type: str) -> tuple[str | None, str]:
+    """The charset of a type that comes as str, else None; the type as the functions get it."""
     media_type = parse(content_type)
     if media_type.essence not in STR_TYPES:
-        return request.body, content_type
-    return decode_text(request.body, media_type.charset), media_type.without("charset")
+        return None, content_type
+    return media_type.charset, media_type.without("charset")
 
 
 def load_functions(
@@ -131,12 +138,12 @@ def load_functions(
     """Import the script, if there is one, and load the model. Errors are the author's own."""
     functions: Functions = {}
     if plan.interface is Interface.SAGEMAKER and plan.script is not None:
-        functions = functions_of(import_file(Path(plan.script)))
+        functions = functions_of(import_file(Path(plan.script)), context)
     if "pre_model_fn" in functions:
-        functions["pre_model_fn"](context, plan.model_dir)
-    model, framework = _load_model(plan, functions, context)
+        functions["pre_model_fn"](plan.model_dir)
+    model, framework = _load_model(plan, functions)
     if "model_warmup_fn" in functions:
-        functions["model_warmup_fn"](context, plan.model_dir, model)
+        functions["model_warmup_fn"](plan.model_dir, model)
     return SageMakerFunctions(
         model,
         functions=functions,
@@ -146,10 +153,10 @@ def load_functions(
     )
 
 
-def functions_of(module: ModuleType) -> Functions:
+def functions_of(module: ModuleType, context: Context) -> Functions:
     """The convention's functions that a module defines. Raises ``ModelLoadError``."""
     functions = {
-        name: user_function(name, getattr(module, name), arguments)
+        name: user_function(name, getattr(module, name), arguments).bound_to(context)
         for name, arguments in ARGUMENTS.items()
         if hasattr(module, name)
     }
@@ -163,10 +170,10 @@ def functions_of(module: ModuleType) -> Functions:
     return functions
 
 
-def _load_model(plan: ModelPlan, functions: Functions, context: Context) -> tuple[Any, Framework]:
+def _load_model(plan: ModelPlan, functions: Functions) -> tuple[Any, Framework]:
     """The model, and the framework whose functions stand in for missing ones."""
     if "model_fn" in functions:
-        return functions["model_fn"](context, plan.model_dir), FRAMEWORKS[plan.framework]
+        return functions["model_fn"](plan.model_dir), FRAMEWORKS[plan.framework]
     found = for_artifact([plan.artifact]) if plan.artifact else None
     if found is None:
         where = Path(plan.script).name if plan.script else "The model"

@@ -7,6 +7,7 @@ second the numbers go to the controller and the lines to the log.
 from __future__ import annotations
 
 import logging
+import time
 from bisect import bisect_left
 
 from model_server import wire
@@ -26,7 +27,7 @@ class Counts:
         self.in_flight = 0
         self._log_from = {"all": 0, "errors": 400, "none": 1000}[access_log]
         self._served: dict[tuple[str, int], list[float]] = {}
-        self._lines: list[tuple[str, str, int, int, float, str]] = []
+        self._lines: list[tuple[float, str, str, int, int, float, str]] = []
 
     def done(self, request: HttpRequest | None, response: HttpResponse, seconds: float) -> None:
         """A request has been answered; None when it could not even be read."""
@@ -40,7 +41,9 @@ class Counts:
         if response.status >= self._log_from and len(self._lines) < _MAX_LINES:
             method, path = (request.method, request.path) if request else ("?", "?")
             size = len(response.body) if response.length is None else response.length
-            self._lines.append((method, path, response.status, size, seconds, response.request_id))
+            self._lines.append(
+                (time.time(), method, path, response.status, size, seconds, response.request_id)
+            )
 
     def take(self, pid: int) -> wire.GatewayCounts:
         """The numbers since the last call, as a message."""
@@ -57,9 +60,10 @@ class Counts:
     def write_log(self) -> None:
         """Log the requests answered since the last call."""
         lines, self._lines = self._lines, []
-        for method, path, status, size, seconds, request_id in lines:
-            log.info(
-                "%s %s %d %d bytes %.1f ms",
-                method, path[:_MAX_PATH_CHARS], status, size, seconds * 1000,
-                extra={"request_id": request_id},
-            )  # fmt: skip
+        for answered_at, method, path, status, size, seconds, request_id in lines:
+            shown = path if len(path) <= _MAX_PATH_CHARS else f"{path[:_MAX_PATH_CHARS]}…"
+            text = f"{method} {shown} {status} {size} bytes {seconds * 1000:.1f} ms"
+            record = log.makeRecord(log.name, logging.INFO, "", 0, text, (), None)
+            record.created, record.msecs = answered_at, answered_at % 1 * 1000
+            record.request_id = request_id
+            log.handle(record)

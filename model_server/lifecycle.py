@@ -96,7 +96,8 @@ class Lifecycle:
         was_loading = model.state is State.LOADING
         model.move(State.UNLOADING)
         self._withdraw(model)
-        await self._workers.end(list(model.workers), drain=not was_loading)
+        while model.workers:
+            await self._workers.end(list(model.workers), drain=not was_loading)
         self._drop(model)
         self.counts.unloads += 1
         log.info("unloaded", extra={"model": name})
@@ -226,8 +227,10 @@ class Lifecycle:
     async def _bring_up(self, model: Model) -> None:
         started = time.monotonic()
         try:
+            self._check_wanted(model)
             await self._start_workers(model, self._listen(model))
-        except (OSError, BaseExceptionGroup) as error:
+            self._check_wanted(model)
+        except (ServerError, OSError, BaseExceptionGroup) as error:
             self.counts.failures += 1
             raise await self._failed_to_load(model, problem_of(error)) from error
         model.load_seconds = time.monotonic() - started
@@ -240,6 +243,11 @@ class Lifecycle:
         text = "loaded in %.3f s (%s, %d MiB)"
         log.info(text, seconds, model.plan.framework, mib, extra={"model": model.name})
 
+    def _check_wanted(self, model: Model) -> None:
+        """Raise when an unload has come in between."""
+        if model.is_leaving:
+            raise _unloaded_meanwhile(model)
+
     async def _start_workers(self, model: Model, listener: socket.socket) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.workers_per_model):
@@ -248,8 +256,8 @@ class Lifecycle:
 
     async def _failed_to_load(self, model: Model, problem: Problem) -> ServerError:
         """Clean up and say why."""
-        if model.is_leaving:
-            return ModelFailed(f"{shown(model.name)} was unloaded while it was loading")
+        if model.is_leaving:  # whoever unloads it cleans up
+            return _unloaded_meanwhile(model)
         model.problem = problem
         log.error("load failed: %s", problem.message, extra={"model": model.name})
         await self._workers.end(list(model.workers), drain=False)
@@ -271,7 +279,8 @@ class Lifecycle:
                     self._give_up(model, problem_of(error))
                     return
                 continue
-            self._revived(model)
+            if not model.is_leaving:
+                self._revived(model)
             return
 
     def _revived(self, model: Model) -> None:
@@ -349,6 +358,10 @@ class Lifecycle:
         if model.state is State.READY:
             self._account(model)
             self._learned_bytes[model.plan.model_dir] = model.held_bytes // len(model.workers)
+
+
+def _unloaded_meanwhile(model: Model) -> ModelFailed:
+    return ModelFailed(f"{shown(model.name)} was unloaded while it was loading")
 
 
 def problem_of(error: BaseException) -> Problem:

@@ -56,6 +56,8 @@ class Worker:
     pid: int = 0
     ready: bool = False
     private_bytes: int = 0
+    # Told to leave before its fork was there: it ends as soon as it is.
+    condemned: bool = False
     # Set when the controller kills it: what its request is told.
     verdict: Problem | None = None
 

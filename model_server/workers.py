@@ -80,7 +80,8 @@ class Workers:
                 worker.cut_leash()
             await asyncio.wait(exits, timeout=self.drain_limit_seconds)
         for worker in workers:
-            if not worker.exited.done() and worker.pid:
+            if not worker.exited.done():
+                worker.condemned = True
                 kill(worker.pid)
         if exits:
             await asyncio.wait(exits)
@@ -180,6 +181,8 @@ class Workers:
         finally:
             far_end.close()
         self._by_pid[worker.pid] = (model, worker)
+        if worker.condemned:
+            kill(worker.pid)
         code = self._unclaimed_exits.pop(worker.pid, None)
         if code is not None:
             self._exited(worker.pid, code)

@@ -126,6 +126,7 @@ class Zygote:
 
     def close(self) -> None:
         """Let it go: it leaves when it sees the channel closed."""
+        self.alive = False
         if self._channel.fileno() >= 0:
             self._loop.remove_reader(self._channel)
             self._channel.close()
@@ -184,7 +185,6 @@ class Zygote:
     def _gone(self, how: str) -> None:
         if not self.alive:
             return
-        self.alive = False
         self.close()
         self.was_warm = self._ready.done() and self._ready.exception() is None
         self._settle(ServerUnavailable(f"the {self.framework} zygote {how}"))

@@ -149,7 +149,8 @@ def test_interrupted(demo: Starter, moment: str, number: signal.Signals) -> None
     started = demo()
     started.wait_until_shown(moment)
     started.process.send_signal(number)
-    assert started.end() == 130, started.shown()
+    # Python ends by the signal itself if that struck inside an exec(); a shell sees 130 either way.
+    assert started.end() in (130, -signal.SIGINT), started.shown()
     assert "interrupted" in started.shown()
     assert "Traceback" not in started.shown()
     assert started.nothing_left()

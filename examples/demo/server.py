@@ -101,7 +101,10 @@ class Server:
         try:
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise DemoError(f"the server did not stop within {STOP_SECONDS:.0f} seconds") from None
+            raise DemoError(
+                f"the server did not stop within {STOP_SECONDS:.0f} seconds and was killed; "
+                f"its log is {self.log}"
+            ) from None
         finally:
             if self._process.poll() is None:  # too slow, or Ctrl-C a second time
                 self._process.kill()

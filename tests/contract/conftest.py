@@ -16,6 +16,15 @@ from .raw import RawConnection
 from .server import OwnServer, Server, start, stop_cleanly, wait_until_healthy
 
 
+def multi_model(models_dir: Path) -> dict[str, str]:
+    """The settings of a server for models that need nothing but Python."""
+    return {
+        "SAGEMAKER_MULTI_MODEL": "true",
+        "MODELYARD_MODEL_ROOTS": str(models_dir),
+        "MODELYARD_PRELOAD": "python",  # else frameworks warm up while tests count processes
+    }
+
+
 @pytest.fixture(scope="session")
 def base_url(request: pytest.FixtureRequest) -> str | None:
     """The server that somebody else started, if any."""
@@ -41,7 +50,7 @@ def server(
         assert other.ping_status() == 200, f"nobody healthy at {base_url}"
         yield other
         return
-    settings = {"SAGEMAKER_MULTI_MODEL": "true", "MODELYARD_MODEL_ROOTS": str(models_dir)}
+    settings = multi_model(models_dir)
     own = start(models_dir, tmp_path_factory.mktemp("logs") / "serve.log", settings)
     try:
         wait_until_healthy(own)
@@ -90,8 +99,7 @@ def serve_many(serve: Callable[..., OwnServer], models_dir: Path) -> Callable[..
     """Starts a fresh, healthy server in multi-model mode."""
 
     def start_one(**settings: str) -> OwnServer:
-        roots = {"SAGEMAKER_MULTI_MODEL": "true", "MODELYARD_MODEL_ROOTS": str(models_dir)}
-        own = serve(**roots, **settings)
+        own = serve(**multi_model(models_dir), **settings)
         wait_until_healthy(own)
         return own
 

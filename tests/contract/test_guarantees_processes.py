@@ -163,6 +163,25 @@ def test_sigterm_ends_an_idle_server_with_loaded_models_at_once(
     assert eventually(lambda: not own.processes(), within_seconds=3)
 
 
+def test_sigterm_ends_a_server_that_is_still_warming_up(serve: Serve, models_dir: Path) -> None:
+    own = serve(SAGEMAKER_MULTI_MODEL="true", MODELYARD_MODEL_ROOTS=str(models_dir))
+    wait_until_healthy(own)
+    assert own.stop() == 0
+    assert eventually(lambda: not own.processes(), within_seconds=3)
+
+
+def test_unloading_a_model_that_is_still_loading_ends_its_load(
+    serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor
+) -> None:
+    endpoint = endpoint_of(serve_many(MODELYARD_LOAD_TIMEOUT_SECONDS="10"))
+    loading = threads.submit(endpoint.load, "never_returns_on_load", "wanted")
+    assert eventually(lambda: endpoint.unload("wanted").status_code == 200)
+    response = loading.result()
+    assert_error(response, response.status_code)
+    assert response.elapsed.total_seconds() < 5.0
+    assert endpoint.load("echo", "wanted").status_code == 200
+
+
 def test_sigterm_ends_even_a_load_that_never_returns(
     serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor
 ) -> None:

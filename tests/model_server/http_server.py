@@ -88,7 +88,12 @@ class HttpServer:
     def advance(self, seconds: float) -> None:
         """Let every connection believe that so much time has passed."""
         now = self._loop.time() + seconds
-        self.call(lambda: [c.check_time(now) for c in list(self.connections.open)])
+
+        def check() -> None:
+            for connection in list(self.connections.open):
+                connection.check_time(now)
+
+        self.call(check)
 
     def settle(self) -> None:
         """Give the loop two turns: what has reached its sockets is read after them."""
