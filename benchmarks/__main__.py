@@ -82,11 +82,13 @@ def _stop_cleanly() -> None:
 
 
 def _prepare(scratch: Path, arguments: argparse.Namespace) -> Bench:
+    results = Results()
+    print(f"load average before the run: {results.load_before:.2f}", flush=True)
     (scratch / "models").mkdir()
     models = ModelStore(scratch / "models")
     known = dict(zip(SERVERS, (modelyard(models.root), multi_model_server()), strict=True))
     contenders = tuple(known[name] for name in SERVERS if name in arguments.server)
-    return Bench(contenders, models, Results(), scratch, quick=arguments.quick)
+    return Bench(contenders, models, results, scratch, quick=arguments.quick)
 
 
 def _run(name: str, bench: Bench) -> None:

@@ -30,7 +30,7 @@ Modelyard beside AWS multi-model-server 1.1.11 (with sagemaker-inference 1.10.1)
 {failures}## How to run it
 
 `./scripts/bench` makes both environments (Java and wrk come from Debian when run as root), takes
-about 15 minutes and rewrites this page. `--quick` measures each thing once in about 5 minutes,
+10 to 15 minutes and rewrites this page. `--quick` measures each thing once in about 5 minutes,
 `--only NAME ...` runs some of the benchmarks; neither touches this page.
 
 ## How it was measured
@@ -68,7 +68,7 @@ def write_page(results: Results, directory: Path, *, quick: bool) -> None:
     failures = "".join(f"- failed: {failure}\n" for failure in results.failures)
     page = PAGE.format(
         date=datetime.date.today().isoformat(),
-        machine=_machine(),
+        machine=_machine(results.load_before),
         table=_markdown(results),
         failures=f"{failures}\n" if failures else "",
         kind="one quick run (each thing once, short rounds: not for comparing)"
@@ -111,14 +111,14 @@ def _markdown(results: Results) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _machine() -> str:
+def _machine(load: float) -> str:
     cpu = _field("/proc/cpuinfo", "model name")
     memory = int(_field("/proc/meminfo", "MemTotal").split()[0]) / GIB_KIB
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
     return textwrap.fill(
         f"Machine: {os.cpu_count()} cores ({cpu}), {memory:.0f} GiB of memory, Linux "
         f"{platform.release().split('-')[0]}, Python {platform.python_version()}, "
-        f"{_java()}; {libraries}.",
+        f"{_java()}; {libraries}. Load average before the run: {load:.2f}.",
         width=100,
     )
 
@@ -154,7 +154,7 @@ def _plot(results: Results, file: Path) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(f"{{x:g}}{TIMES}")
     axes.margins(y=0.01)
-    axes.set_xlim(min([0.5, *ratios]) / 1.5, 2.5 * max([2, *ratios]))
+    axes.set_xlim(min([0.5, *ratios]) / 3, 2.5 * max([2, *ratios]))
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set_xlabel(f"times better than {THEIRS} (log scale)")
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
@@ -100,10 +101,14 @@ MEASURES: dict[str, Measure] = {
 
 @dataclass
 class Results:
-    """The median of what was measured, by measure and server, and what went wrong."""
+    """The median of what was measured, by measure and server, and what went wrong.
+
+    ``load_before`` is the load average at the start: above about 0.5, other work was in the way.
+    """
 
     values: dict[tuple[str, str], float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def record(self, key: str, server: str, samples: Iterable[float]) -> None:
         """Keep the median of ``samples`` and show it at once."""

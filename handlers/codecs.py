@@ -37,6 +37,8 @@ from handlers.media_types import (
 )
 from handlers.remembered import remembered
 
+CELL_TYPES = (str, int, float, type(None))  # a union made anew for each cell would be slow
+
 # Types whose body a model's own functions get as str; all others stay bytes.
 STR_TYPES = frozenset({JSON, CSV})
 
@@ -232,7 +234,7 @@ def _encode_csv(value: Any) -> bytes:
         [_plain(cell) if hasattr(cell, "tolist") else cell for cell in _cells(row)] for row in rows
     ]
     for cell in (cell for row in table for cell in row):
-        if not isinstance(cell, str | int | float | None):
+        if not isinstance(cell, CELL_TYPES):
             raise NotAcceptable(f"A {type(cell).__name__} does not fit into a cell of {CSV}")
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(table)

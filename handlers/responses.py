@@ -54,10 +54,11 @@ def build_response(
     """A response of checked parts. Raises ``InvalidOutput`` for one that HTTP cannot carry."""
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise InvalidOutput(f"The model set the status {status!r}; use an int from 200 to 599.")
-    checked = tuple(
-        [header(name, value) for name, value in headers if str(name).lower() not in FRAMING]
-    )
-    return Response(body, _content_type(content_type), status, checked)
+    return Response(body, _content_type(content_type), status, _checked(headers) if headers else ())
+
+
+def _checked(headers: Sequence[tuple[Any, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple(header(name, value) for name, value in headers if str(name).lower() not in FRAMING)
 
 
 def _content_type(value: Any) -> str:

@@ -99,7 +99,7 @@ def serve_many(serve: Callable[..., OwnServer], models_dir: Path) -> Callable[..
     """Starts a fresh, healthy server in multi-model mode."""
 
     def start_one(**settings: str) -> OwnServer:
-        own = serve(**multi_model(models_dir), **settings)
+        own = serve(**{**multi_model(models_dir), **settings})
         wait_until_healthy(own)
         return own
 

@@ -170,10 +170,13 @@ def test_sigterm_ends_a_server_that_is_still_warming_up(serve: Serve, models_dir
     assert eventually(lambda: not own.processes(), within_seconds=3)
 
 
+@pytest.mark.parametrize("preload", ["none", "python"])
 def test_unloading_a_model_that_is_still_loading_ends_its_load(
-    serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor
+    serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor, preload: str
 ) -> None:
-    endpoint = endpoint_of(serve_many(MODELYARD_LOAD_TIMEOUT_SECONDS="10"))
+    endpoint = endpoint_of(
+        serve_many(MODELYARD_LOAD_TIMEOUT_SECONDS="10", MODELYARD_PRELOAD=preload)
+    )
     loading = threads.submit(endpoint.load, "never_returns_on_load", "wanted")
     assert eventually(lambda: endpoint.unload("wanted").status_code == 200)
     response = loading.result()
@@ -182,10 +185,11 @@ def test_unloading_a_model_that_is_still_loading_ends_its_load(
     assert endpoint.load("echo", "wanted").status_code == 200
 
 
+@pytest.mark.parametrize("preload", ["none", "python"])
 def test_sigterm_ends_even_a_load_that_never_returns(
-    serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor
+    serve_many: Serve, endpoint_of: EndpointOf, threads: ThreadPoolExecutor, preload: str
 ) -> None:
-    own = serve_many(MODELYARD_DRAIN_TIMEOUT_SECONDS="2")
+    own = serve_many(MODELYARD_DRAIN_TIMEOUT_SECONDS="2", MODELYARD_PRELOAD=preload)
     before = own.processes()
     loading = threads.submit(endpoint_of(own).load, "never_returns_on_load")
     assert eventually(lambda: own.processes() > before)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handlers.codecs import DECODERS, ENCODERS, decode, encode
 from handlers.errors import InvalidInput, NotAcceptable, UnsupportedContentType
@@ -45,6 +47,42 @@ def test_content_type_ignores_case_and_honours_the_charset() -> None:
 
 def test_nan_is_understood_in_requests() -> None:
     assert math.isnan(decode(b"[NaN, 1]", JSON)[0])
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.dictionaries(st.text(), inner) | st.lists(inner),
+    )
+)
+def test_json_means_what_it_means_to_python(value: Any) -> None:
+    assert decode(json.dumps({"key": value}).encode(), JSON) == {"key": value}
+
+
+@given(st.text(alphabet='[]{},:"\\-+.eE019 \tntrueINalsfy', max_size=12))
+def test_text_is_json_when_python_says_so(text: str) -> None:
+    try:
+        expected = json.loads(text)
+    except ValueError as error:
+        with pytest.raises(InvalidInput) as caught:
+            decode(text.encode(), JSON)
+        assert caught.value.message == f"The body is not valid JSON: {error}"
+    else:
+        value = decode(text.encode(), JSON)
+        assert repr(getattr(value, "tolist", lambda: value)()) == repr(_as_array(expected))
+
+
+def _as_array(value: Any) -> Any:
+    """What becomes of a list once its numbers are of one type."""
+    array = np.array(value) if isinstance(value, list) else None
+    return value if array is None or array.dtype.kind not in "biuf" else array.tolist()
+
+
+@pytest.mark.parametrize(
+    "text", ["1e400", '"\\ud800"', "-Infinity", "9" * 4000, "-0", '{"a":1,"a":2}']
+)
+def test_json_beyond_the_standard_is_pythons(text: str) -> None:
+    assert decode(text.encode(), JSON) == json.loads(text)
 
 
 @pytest.mark.parametrize("content_type", ["application/jsonlines", "application/x-ndjson"])

@@ -53,6 +53,12 @@ def test_an_empty_accept_or_a_lone_wildcard_leaves_the_choice() -> None:
     assert not accepts_anything("*/*, text/csv")
 
 
+def test_long_text_is_understood_like_any() -> None:
+    long = f"text/csv; note={'a' * 1000}"
+    assert parse(long).essence == CSV
+    assert first_choice(f"image/png;q=0.5, {long}", JSON) == long
+
+
 @pytest.mark.parametrize(
     ("accept", "choice"),
     [

@@ -65,8 +65,11 @@ def test_a_header_that_would_break_the_response_is_refused(name: Any, value: Any
 
 
 def test_a_content_type_is_checked_like_any_header() -> None:
-    with pytest.raises(InvalidOutput):
-        build_response(b"", "text/csv\r\nX-A: b")
+    for content_type in ("text/csv\r\nX-A: b", ["text/csv"], b"text/csv", None):
+        for _ in range(2):  # the refusal is not forgotten
+            with pytest.raises(InvalidOutput):
+                build_response(b"", content_type)  # type: ignore[arg-type]
+    assert build_response(b"", " text/csv ").content_type == "text/csv"
 
 
 @pytest.mark.parametrize("status", [100, 199, 600, "200", 200.0, True, None])
