@@ -34,14 +34,14 @@ class Headers(Mapping[str, str]):
         return self._lookup()[name.lower()]
 
     @overload
-    def get(self, name: str, /) -> str | None: ...
+    def get(self, key: str) -> str | None: ...
 
     @overload
-    def get(self, name: str, /, default: str | Default) -> str | Default: ...
+    def get(self, key: str, default: str | Default) -> str | Default: ...
 
-    def get(self, name: str, /, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         """One header, or the default. Mapping's own, which raises and catches, is slow."""
-        return self._lookup().get(name.lower(), default)
+        return self._lookup().get(key.lower(), default)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._lookup()

@@ -6,7 +6,6 @@ A script becomes the module of its own name, in ``sys.modules``, so that classes
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
@@ -18,7 +17,8 @@ def add_to_path(directories: Iterable[str]) -> None:
     """Put directories in front of ``sys.path``, the first one foremost."""
     wanted = list(dict.fromkeys(directories))
     sys.path[:] = wanted + [path for path in sys.path if path not in wanted]
-    importlib.invalidate_caches()  # the files may be younger than the last look at the directory
+    for path in wanted:  # its files may be younger than the last look at it
+        sys.path_importer_cache.pop(path, None)
 
 
 def import_file(path: Path, name: str | None = None) -> ModuleType:

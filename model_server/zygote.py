@@ -39,6 +39,7 @@ class Zygote:
         self._control = socket.socket(fileno=spec.control_fd)
         self._stats = StatsTable(spec.stats_path)
         self._framework = FRAMEWORKS[spec.framework]
+        self._own_modules: tuple[str, ...] = ()
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def warm_up(self) -> None:
@@ -50,6 +51,7 @@ class Zygote:
             log.exception("cannot preload %s", self._spec.framework)
             self._tell(wire.ZygoteFailed(f"{type(error).__name__}: {error}"))
             raise SystemExit(1) from error
+        self._own_modules = worker.own_modules()
         gc.collect()
         gc.freeze()  # keeps the collector from touching, and so copying, the shared pages
         private = probe.private_bytes(os.getpid())
@@ -99,7 +101,7 @@ class Zygote:
             self._control.close()
             os.close(self._wakeup_read)
             os.close(self._wakeup_write)
-            worker.run(spec, listener, leash, self._stats.slot(spec.slot))
+            worker.run(spec, self._own_modules, listener, leash, self._stats.slot(spec.slot))
         except BaseException:
             log.exception("worker failed", extra={"model": spec.model_name})
         finally:

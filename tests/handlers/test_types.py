@@ -17,6 +17,7 @@ def test_a_look_up_ignores_case(name: str) -> None:
 def test_a_header_that_is_missing_is_told_as_by_any_mapping() -> None:
     assert HEADERS.get("X-Other") is None
     assert HEADERS.get("X-Other", "default") == "default"
+    assert HEADERS.get(key="X-Other", default="default") == "default"
     assert "X-Other" not in HEADERS
     with pytest.raises(KeyError):
         HEADERS["X-Other"]

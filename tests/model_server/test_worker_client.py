@@ -158,7 +158,11 @@ def test_a_big_request_to_a_slow_reader_arrives_whole(run: Run, server: HandWrit
 
 
 def test_an_answer_may_come_before_the_whole_request_is_read(run: Run, server: HandWritten) -> None:
-    server.serve(lambda connection: send(connection, b"enough"))
+    def answer(connection: socket.socket) -> None:
+        connection.recv(1000)
+        send(connection, b"enough")
+
+    server.serve(answer)
     assert run(ask(server.path, b"x" * (8 * MIB))) == (REPLY, b"enough")
 
 
