@@ -17,4 +17,5 @@ def restart_delay(failures_in_a_row: int) -> float:
     """
     if failures_in_a_row <= 1:
         return 0.0
-    return float(min(FIRST_DELAY_SECONDS * 2 ** (failures_in_a_row - 2), MAX_DELAY_SECONDS))
+    doublings = min(failures_in_a_row - 2, 16)  # enough for the limit; 2**1024 is no float
+    return float(min(FIRST_DELAY_SECONDS * 2**doublings, MAX_DELAY_SECONDS))
