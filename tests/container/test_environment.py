@@ -1,0 +1,126 @@
+"""From variables and options to settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import Field, fields
+from typing import Any
+
+import pytest
+
+from container.environment import current_environment, option_name, settings_from, variables
+from model_server.settings import Settings, SettingsError
+
+FIELDS = list(fields(Settings))
+TYPED = [field for field in FIELDS if not isinstance(field.default, str | tuple)]
+# A value for each setting: not its default, and one that a server can start with.
+OTHER = {
+    "host": "127.0.0.1",
+    "port": "1234",
+    "multi_model": "true",
+    "model_roots": "/a:/b",
+    "preload": "none",
+    "log_level": "DEBUG",
+    "log_format": "json",
+    "access_log": "all",
+}
+YET_ANOTHER = {**OTHER, "port": "4321", "multi_model": "0", "model_roots": "/c"}
+
+
+def text_of(field: Field[Any], values: dict[str, str]) -> str:
+    default = "7" if isinstance(field.default, int | float) else "/some/thing"
+    return values.get(field.name, default)
+
+
+def by_name(field: Field[Any]) -> str:
+    return field.name
+
+
+def value_of(field: Field[Any], text: str) -> Any:
+    return getattr(settings_from({}, {field.name: text}), field.name)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert settings_from({}, {}) == Settings()
+    assert settings_from({"UNRELATED": "x", "MODELYARD_UNKNOWN": "x"}, {}) == Settings()
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=by_name)
+def test_each_variable_of_a_setting_sets_it(field: Field[Any]) -> None:
+    text = text_of(field, OTHER)
+    expected = value_of(field, text)
+    assert expected != field.default
+    for variable in variables(field):
+        settings = settings_from({variable: text}, {})
+        assert getattr(settings, field.name) == expected
+        assert type(getattr(settings, field.name)) is type(field.default)
+
+
+@pytest.mark.parametrize("field", [f for f in FIELDS if len(variables(f)) > 1], ids=by_name)
+def test_the_first_variable_wins_over_its_alias(field: Field[Any]) -> None:
+    first, second = variables(field)
+    environment = {second: text_of(field, OTHER), first: text_of(field, YET_ANOTHER)}
+    chosen = getattr(settings_from(environment, {}), field.name)
+    assert chosen == value_of(field, text_of(field, YET_ANOTHER))
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=by_name)
+def test_an_option_wins_over_every_variable(field: Field[Any]) -> None:
+    environment = dict.fromkeys(variables(field), "nonsense that would be refused \0")
+    options = {field.name: text_of(field, OTHER)}
+    assert getattr(settings_from(environment, options), field.name) != field.default
+
+
+@pytest.mark.parametrize("field", TYPED, ids=by_name)
+@pytest.mark.parametrize("text", ["many", "1,000", "--", "0x10"])
+def test_a_bad_value_is_named_with_its_variable(field: Field[Any], text: str) -> None:
+    for variable in variables(field):
+        with pytest.raises(SettingsError) as told:
+            settings_from({variable: text}, {})
+        assert variable in str(told.value) and repr(text) in str(told.value)
+    with pytest.raises(SettingsError) as told:
+        settings_from({}, {field.name: text})
+    assert option_name(field) in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["true", "TRUE", "True", "1", "yes", "on", " true "])
+def test_many_words_mean_true(text: str) -> None:
+    assert settings_from({"SAGEMAKER_MULTI_MODEL": text}, {}).multi_model is True
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0", "no", "off", ""])
+def test_many_words_mean_false(text: str) -> None:
+    assert settings_from({"SAGEMAKER_MULTI_MODEL": text}, {}).multi_model is False
+
+
+def test_a_number_may_have_space_around_it_but_not_be_empty() -> None:
+    assert settings_from({"MODELYARD_QUEUE_SIZE": " 5\n"}, {}).queue_size == 5
+    with pytest.raises(SettingsError, match="MODELYARD_QUEUE_SIZE=''"):
+        settings_from({"MODELYARD_QUEUE_SIZE": ""}, {})
+
+
+def test_roots_are_separated_by_colons() -> None:
+    assert settings_from({"MODELYARD_MODEL_ROOTS": "/a:/b::"}, {}).model_roots == ("/a", "/b")
+
+
+@pytest.mark.parametrize("roots", ["", ":", "models", "/a:b"])
+def test_roots_must_be_absolute_directories(roots: str) -> None:
+    with pytest.raises(SettingsError, match="model_roots"):
+        settings_from({"MODELYARD_MODEL_ROOTS": roots}, {})
+
+
+def test_the_environment_of_the_process_is_copied_once() -> None:
+    copy = current_environment()
+    assert copy == dict(os.environ)
+    copy["ADDED"] = "yes"
+    assert "ADDED" not in os.environ
+
+
+def test_options_are_the_names_with_dashes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "container", "--help"], capture_output=True, text=True, check=True
+    )
+    for field in FIELDS:
+        assert f"{option_name(field)} VALUE" in done.stdout

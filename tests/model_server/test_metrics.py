@@ -1,0 +1,115 @@
+"""Known traffic, exact numbers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..contract.polling import eventually
+from ..contract.raw import RawConnection
+from . import inside
+from .conftest import Yard
+from .measured import Numbers, measured
+
+INVOKE = "/models/{name}/invoke"
+
+
+def test_known_traffic_is_counted_exactly(
+    yard: Yard, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    own, endpoint = yard(MODELYARD_GATEWAYS="2")
+    endpoint.load("echo", "good")
+    endpoint.load("raises_on_predict", "bad")
+    endpoint.load("raises_on_load", "worse")
+    endpoint.load("echo", "short-lived")
+    endpoint.unload("short-lived")
+    answers = [threads.submit(endpoint.invoke, "good", b"x") for _ in range(20)]
+    assert all(answer.result().status_code == 200 for answer in answers)
+    for _ in range(3):
+        endpoint.invoke("bad")
+        endpoint.invoke("unknown")
+    endpoint.send("GET", "/nowhere")
+    broken: RawConnection
+    with own.connect() as broken:
+        broken.send(b"nonsense\r\n\r\n")
+        assert broken.receive().status == 400
+
+    def is_exact(now: Numbers) -> bool:
+        return [
+            now("http_requests_total", route=INVOKE, status="200"),
+            now("http_requests_total", route=INVOKE, status="500"),
+            now("http_requests_total", route=INVOKE, status="404"),
+            now("http_requests_total", route="/models", status="200"),
+            now("http_requests_total", route="/models", status="500")
+            + now("http_requests_total", route="other", status="500"),
+            now("http_requests_total", route="/models/{name}", status="200"),
+            now("http_requests_total", route="other", status="400"),
+        ] == [20, 3, 3, 3, 1, 1, 1]
+
+    assert measured(endpoint, is_exact)
+    now = Numbers(endpoint)
+    assert now("http_request_seconds_count", route=INVOKE) == 26
+    assert now("http_request_seconds_bucket", route=INVOKE, le="+Inf") == 26
+    assert now("invokes_total", model="good") == 20
+    assert now("invoke_errors_total", model="good") == 0
+    assert now("invokes_total", model="bad") == now("invoke_errors_total", model="bad") == 3
+    assert now("handler_seconds_count", model="good") == 20
+    assert (now("loads_total"), now("load_failures_total"), now("unloads_total")) == (3, 1, 1)
+    assert now("models", state="READY") == 2
+    assert now("model_workers", model="good") == 1
+    assert now("memory_limit_bytes") > now("memory_held_bytes") > 0
+    assert now("memory_server_bytes") > 0
+    assert now("load_seconds_total") > 0
+
+
+def test_the_numbers_of_a_model_survive_its_processes_but_not_its_unload(yard: Yard) -> None:
+    _, endpoint = yard()
+    endpoint.load("echo", "echo")
+    for _ in range(3):
+        endpoint.invoke("echo", b"x")
+    (pid,) = inside.pids(endpoint, "echo")
+    inside.kill(pid)
+    endpoint.invoke("echo", b"x")
+    assert measured(endpoint, lambda now: now("invokes_total", model="echo") == 4)
+    now = Numbers(endpoint)
+    assert now("model_restarts_total", model="echo") == now("restarts_total") == 1
+    endpoint.unload("echo")
+    assert Numbers(endpoint)("invokes_total", model="echo") == 0
+
+
+def test_what_is_running_and_what_waits_is_told(
+    yard: Yard, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    _, endpoint = yard()
+    endpoint.load("sleeps", "slow")
+    running = threads.submit(endpoint.invoke, "slow", f"1.5 {tmp_path / 'begun'}".encode())
+    assert eventually((tmp_path / "begun").exists)
+    waiting = [threads.submit(endpoint.invoke, "slow", b"0") for _ in range(3)]
+    assert measured(endpoint, lambda now: now("model_queued", model="slow") == 3)
+    assert Numbers(endpoint)("model_in_flight", model="slow") == 1
+    assert measured(endpoint, lambda now: now("http_in_flight") >= 4)
+    assert [each.result().status_code for each in [running, *waiting]] == [200] * 4
+    now = Numbers(endpoint)
+    assert (now("model_queued", model="slow"), now("model_in_flight", model="slow")) == (0, 0)
+    assert 1.5 * 3 * 0.5 < now("queue_seconds_total", model="slow") < 20
+
+
+def test_a_gateway_that_is_killed_leaves_nothing_in_flight(
+    yard: Yard, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    own, endpoint = yard(MODELYARD_GATEWAYS="1")
+    endpoint.load("sleeps", "slow")
+    cut = threads.submit(endpoint.invoke, "slow", f"1 {tmp_path / 'begun'}".encode())
+    assert eventually((tmp_path / "begun").exists)
+    (gateway,) = inside.gateways(own)
+    inside.kill(gateway)
+    assert cut.exception() is not None
+    assert measured(endpoint, lambda now: now("http_in_flight") <= 1)
+
+
+def test_names_that_need_escaping_are_labels_all_the_same(yard: Yard) -> None:
+    _, endpoint = yard()
+    name = 'a"b\\c\nd{}🦙'
+    endpoint.load("echo", name)
+    endpoint.invoke(name, b"x")
+    assert measured(endpoint, lambda now: now("invokes_total", model=name) == 1)

@@ -1,0 +1,86 @@
+"""What the documentation says of settings, routes, metrics and files is so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from container.environment import variables
+from model_server.gateway import _ROUTES
+from model_server.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+ROUTES = {*_ROUTES, "/models/{name}", "/models/{name}/invoke"}
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of every table row."""
+    lines = (ROOT / page).read_text().splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| `")
+    ]
+
+
+def written(value: Any) -> str:
+    """A default as the table has it."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    if isinstance(value, tuple):
+        return f"`{':'.join(value)}`"
+    return f"`{value}`" if value != "" else ""
+
+
+def test_each_setting_has_its_row_in_order_and_there_are_no_others() -> None:
+    assert rows("docs/configuration.md") == [
+        [
+            f"`{field.name}`",
+            written(field.default),
+            ", ".join(f"`{name}`" for name in variables(field)),
+            field.metadata["text"],
+        ]
+        for field in fields(Settings)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_variable_that_is_named_exists(page: Path) -> None:
+    known = {name for field in fields(Settings) for name in variables(field)}
+    named = set(re.findall(r"\bMODELYARD_[A-Z_]+\b", page.read_text()))
+    assert named <= known
+
+
+def test_each_route_is_described_and_there_are_no_others() -> None:
+    found = set()
+    for cell, *_ in rows("docs/http.md"):
+        route = re.match(r"`(?:GET|POST|DELETE) ([^?`]+)", cell)
+        if route:
+            found.add(route[1])
+    assert found == ROUTES
+
+
+def test_each_metric_is_described_and_there_are_no_others() -> None:
+    source = (ROOT / "model_server" / "metrics.py").read_text()
+    counters = source.split("CounterMetricFamily", 1)[1]
+    made = {name.removesuffix("_total") for name in re.findall(r'"(modelyard_[a-z_]+)"', counters)}
+    text = (ROOT / "docs" / "http.md").read_text()
+    for beginning, ends in re.findall(r"`(modelyard_[a-z]+_)[a-z_]+`((?:, `_[a-z_]+`)+)", text):
+        text += "".join(f"`{beginning}{end}`" for end in re.findall(r"`_([a-z_]+)`", ends))
+    described = set(re.findall(r"`(modelyard_[a-z_]+)", text))
+    assert {name.removesuffix("_total") for name in described} == made
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    written_by_scripts = {"docs/benchmarks.md"}
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert set(missing) <= written_by_scripts
