@@ -70,7 +70,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
             )
             for listener in self.sockets
         ]
-        await gateway.report()  # the first report says that the port is open
+        await gateway.report(0)  # the first report says that the port is open
         while not stop.is_set() and self.ppid == os.getppid():
             self.notify()
             try:
@@ -78,7 +78,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
             except TimeoutError:
                 connections.tick()
                 gateway.counts.write_log()
-                await gateway.report()
+                await gateway.report(connections.in_flight)
         for server in servers:
             server.close()
         connections.stop()

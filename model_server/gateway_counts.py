@@ -24,7 +24,6 @@ class Counts:
     """Requests by route and status since the last report."""
 
     def __init__(self, access_log: str) -> None:
-        self.in_flight = 0
         self._log_from = {"all": 0, "errors": 400, "none": 1000}[access_log]
         self._served: dict[tuple[str, int], list[float]] = {}
         self._lines: list[tuple[float, str, str, int, int, float, str]] = []
@@ -45,12 +44,12 @@ class Counts:
                 (time.time(), method, path, response.status, size, seconds, response.request_id)
             )
 
-    def take(self, pid: int) -> wire.GatewayCounts:
+    def take(self, pid: int, in_flight: int) -> wire.GatewayCounts:
         """The numbers since the last call, as a message."""
         served, self._served = self._served, {}
         return wire.GatewayCounts(
             pid,
-            self.in_flight,
+            in_flight,
             [
                 (route, status, int(numbers[0]), numbers[1], tuple(int(n) for n in numbers[2:]))
                 for (route, status), numbers in served.items()

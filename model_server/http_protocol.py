@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from typing import Protocol
 
 import httptools
 
@@ -42,12 +43,23 @@ IDLE_SECONDS = 120.0
 _LINGER_SECONDS = 2.0
 _MAX_PIPELINED = 16
 _SCRATCH_BYTES = 64 * 1024
+_JOINED_BYTES = 64 * 1024
 
 # Shared by all connections: what is read is taken out before the next read.
 _scratch = bytearray(_SCRATCH_BYTES)
 _scratch_view = memoryview(_scratch)
 
-Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+class Cancellable(Protocol):
+    """Work for a client, to be given up when the client leaves."""
+
+    def cancel(self) -> object:
+        """Give it up."""
+
+
+Respond = Callable[[HttpResponse], None]
+# Takes a request and a function to call once with the response, now or later.
+Handler = Callable[[HttpRequest, Respond], Cancellable | None]
 Refusal = Callable[[ServerError], HttpResponse]
 
 
@@ -63,6 +75,11 @@ class Connections:
     open: set[HttpProtocol] = field(default_factory=set)
     stopping: bool = False
     date: str = ""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered."""
+        return sum(connection.busy for connection in self.open)
 
     def tick(self) -> None:
         """Once a second: set the clock, end connections that stall."""
@@ -85,7 +102,10 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._shared = shared
         self._loop = shared.loop
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set on connect
-        self._task: asyncio.Task[None] | None = None
+        self.busy = False
+        self._answering: HttpRequest
+        self._started = 0.0
+        self._work: Cancellable | None = None
         self._waiting: deque[HttpRequest] = deque()
         self._can_write = asyncio.Event()
         self._can_write.set()
@@ -121,14 +141,17 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._shared.open.discard(self)
         self._waiting.clear()
         self._can_write.set()
-        if self._task is not None:
-            self._task.cancel()  # closes the connection to the worker, which then skips it
+        if self._work is not None:
+            self._work.cancel()  # closes the connection to the worker, which then skips it
 
     def pause_writing(self) -> None:
         self._can_write.clear()
 
     def resume_writing(self) -> None:
         self._can_write.set()
+        if self.busy and self._work is None:
+            self.busy = False
+            self._next()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _scratch_view if self._direct is None else self._direct[self._filled :]
@@ -262,48 +285,52 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._waiting.append(request)
         if len(self._waiting) > _MAX_PIPELINED:
             self._transport.pause_reading()
-        if self._task is None:
-            self._task = self._loop.create_task(self._answer_all())
+        if not self.busy:
+            self._next()
 
-    async def _answer_all(self) -> None:
-        """Answer what waits, in order."""
-        try:
-            while self._waiting:
-                if not await self._answer(self._waiting.popleft()):
-                    self._transport.close()
-                    return
-                if len(self._waiting) == _MAX_PIPELINED:
-                    self._transport.resume_reading()
-        except Exception:
-            log.exception("cannot answer")
-            self._transport.abort()
-        finally:
-            self._task = None
-            self._since = self._loop.time()
-        if self._refusal is not None:
+    def _next(self) -> None:
+        """Begin with the next request that waits, if the client may be answered now."""
+        while self._waiting and not self.busy:
+            self.busy = True
+            self._answering = self._waiting.popleft()
+            self._started = self._loop.time()
+            work = self._shared.handler(self._answering, self._respond)
+            self._work = work if self.busy else None
+            if len(self._waiting) == _MAX_PIPELINED:
+                self._transport.resume_reading()
+        if self._refusal is not None and not self.busy:
             self._end_with(self._refusal)
 
-    async def _answer(self, request: HttpRequest) -> bool:
-        """Answer one request; False when the connection ends with it."""
-        started = self._loop.time()
-        response = await self._shared.handler(request)
-        keep_alive = request.keep_alive and not self._shared.stopping
-        if request.method == "HEAD":
+    def _respond(self, response: HttpResponse) -> None:
+        """Send the answer of the request at hand."""
+        if self._transport.is_closing():
+            return
+        if self._answering.method == "HEAD":
             response.length, response.body = len(response.body), b""
-        await self._write(response, keep_alive=keep_alive)
-        self._shared.done(request, response, self._loop.time() - started)
-        return keep_alive
-
-    async def _write(self, response: HttpResponse, *, keep_alive: bool) -> None:
+        keep_alive = self._answering.keep_alive and not self._shared.stopping
         head = response.head(keep_alive=keep_alive, date=self._shared.date)
         if response.stream is not None:
-            await self._write_stream(head, response)
-        elif len(response.body) < 65536:
+            self._work = self._loop.create_task(self._write_stream(head, response))
+            return
+        if len(response.body) < _JOINED_BYTES:
             self._transport.write(b"".join((head, response.body)))
         else:
             self._transport.writelines((head, response.body))
-        if not self._can_write.is_set():
-            await self._can_write.wait()  # at most one answer waits for a slow client
+        self._finish(response, keep_alive=keep_alive)
+
+    def _finish(self, response: HttpResponse, *, keep_alive: bool) -> None:
+        now = self._loop.time()
+        self._shared.done(self._answering, response, now - self._started)
+        self._since = now
+        self._work = None
+        if not keep_alive:
+            self._transport.close()
+        elif self._can_write.is_set():
+            self.busy = False
+            if self._waiting or self._refusal is not None:
+                # Not at once: handlers that answer at once would pile up on the stack.
+                self._loop.call_soon(self._next)
+        # else: at most one answer waits for a slow client; resume_writing goes on
 
     async def _write_stream(self, head: bytes, response: HttpResponse) -> None:
         assert response.stream is not None
@@ -314,13 +341,15 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 await self._can_write.wait()
         except ConnectionError:
             self._transport.abort()  # too late for a status: the client sees a cut body
+            return
+        self._finish(response, keep_alive=self._answering.keep_alive)
 
     def _refuse(self, error: ServerError) -> None:
         """Answer a request that cannot be read on, and end the connection."""
         self._lingering = True
         self._direct = None
         self._refusal = self._shared.refuse(error)
-        if self._task is None:  # else its client is owed earlier answers first
+        if not self.busy:  # else its client is owed earlier answers first
             self._end_with(self._refusal)
 
     def _end_with(self, response: HttpResponse) -> None:
@@ -343,7 +372,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def check_time(self, now: float) -> None:
         """End the connection when its client has stopped in the middle or is idle for long."""
         quiet = now - self._since
-        if self._task is not None or self._lingering:
+        if self.busy or self._lingering:
             return
         if self._in_message:
             if quiet > STALLED_SECONDS:
@@ -353,7 +382,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def close_if_idle(self) -> None:
         """Close now unless a request is being received or answered."""
-        if self._task is None and not self._in_message and not self._lingering:
+        if not self.busy and not self._in_message and not self._lingering:
             self._transport.close()
 
 

@@ -143,6 +143,7 @@ class Worker:
         self._service = service
         self._listener = listener
         self._slot = slot
+        self._receiver = wire.Receiver()
         self._pid = os.getpid()
         listener.setblocking(False)
         self._poller = select.poll()
@@ -171,7 +172,7 @@ class Worker:
                 connection.close()
 
     def _answer(self, connection: socket.socket) -> None:
-        encoded, body = wire.receive_frame(connection)
+        encoded, body = self._receiver.receive(connection)
         head = wire.decode_invoke(encoded)
         slot, now = self._slot, time.monotonic_ns()
         slot[QUEUE_NS] += now - head.sent_ns
@@ -183,7 +184,7 @@ class Worker:
         slot[BUSY_SINCE_NS] = now
         logs.context.request_id = head.request_id
         try:
-            self._handle(connection, head, bytes(body))
+            self._handle(connection, head, body)
         finally:
             if os.getpid() == self._pid:
                 ended = time.monotonic_ns()

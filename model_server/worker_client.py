@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from model_server.wire import PREFIX, Hangup, ReplyHead, decode_reply
 
 _FIRST_READ_BYTES = 64 * 1024
 _PART_BYTES = 1024 * 1024
 _JOINED_BYTES = 64 * 1024
+_LARGE_SEND_BYTES = 1024 * 1024
 
 
 class Cold(Exception):
@@ -26,18 +27,27 @@ class QueueFull(Exception):
 
 
 class WorkerCall:
-    """A request under way. ``reply`` resolves to head and body, or raises ``Hangup``.
+    """A request under way. Calls ``done`` once, with itself, when ``result`` has an answer.
 
-    A body longer than ``buffer_bytes`` is left in the socket and read by ``rest``.
+    A callback and not a future: those cost a turn of the event loop more. A body longer than
+    ``buffer_bytes`` is left in the socket and read by ``rest``.
     """
 
     __slots__ = (
-        "_body", "_buffer_bytes", "_filled", "_head", "_loop", "_pending", "_received", "_socket",
-        "_timer", "body_bytes", "reply",
+        "_body", "_buffer_bytes", "_done", "_error", "_filled", "_head", "_loop", "_pending",
+        "_received", "_socket", "body_bytes",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str, buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: str,
+        buffer_bytes: int,
+        done: Callable[[WorkerCall], None],
+    ) -> None:
         self._loop = loop
+        self._done: Callable[[WorkerCall], None] | None = done
+        self._error: Exception | None = None
         self._buffer_bytes = buffer_bytes
         self._pending: list[memoryview] = []
         self._received = b""
@@ -45,8 +55,6 @@ class WorkerCall:
         self._body = bytearray()
         self._filled = 0
         self.body_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self.reply: asyncio.Future[tuple[ReplyHead, bytes | bytearray]] = loop.create_future()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._socket.connect(path)
@@ -57,16 +65,13 @@ class WorkerCall:
             self._socket.close()
             raise Cold from None
 
-    def send(self, head: bytes, body: bytes | bytearray, deadline: float) -> None:
-        """Send a frame; what the socket does not take now goes out as it can.
-
-        ``reply`` raises TimeoutError when it has not come by ``deadline`` (loop time).
-        """
-        self._timer = self._loop.call_at(deadline, self._fail, TimeoutError())
+    def send(self, head: bytes, body: bytes | bytearray) -> None:
+        """Send a frame; what the socket does not take now goes out as it can."""
         try:
             if len(body) < _JOINED_BYTES:  # one copy costs less than gathering two buffers
                 sent = self._socket.send(head + body)
-            else:
+            else:  # fewer rounds: the kernel grants twice its default
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGE_SEND_BYTES)
                 sent = self._socket.sendmsg((head, body))
         except BlockingIOError:
             sent = 0
@@ -82,14 +87,25 @@ class WorkerCall:
         self._loop.add_reader(self._socket, self._receive)
 
     def close(self) -> None:
-        """Hang up. A worker that has not begun will skip the request."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Hang up. A worker that has not begun will skip the request; ``done`` is not called."""
+        self._done = None
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket)
             if self._pending:
                 self._loop.remove_writer(self._socket)
             self._socket.close()
+
+    def expire(self) -> None:
+        """Its time is over: the result is a TimeoutError, unless there is one already."""
+        if self._done is not None:
+            self._fail(TimeoutError())
+
+    def result(self) -> tuple[ReplyHead, bytes | bytearray]:
+        """Head and body. Raises Hangup or TimeoutError."""
+        if self._error is not None:
+            raise self._error
+        assert self._head is not None
+        return self._head, self._body
 
     async def rest(self) -> AsyncIterator[memoryview]:
         """The body, part by part, when it is too long for the buffer."""
@@ -167,14 +183,13 @@ class WorkerCall:
 
     def _finish(self) -> None:
         self._loop.remove_reader(self._socket)
-        if not self.reply.done():
-            assert self._head is not None
-            self.reply.set_result((self._head, self._body))
+        done, self._done = self._done, None
+        if done is not None:
+            done(self)
 
     def _fail(self, error: Exception) -> None:
-        self._loop.remove_reader(self._socket)
-        if not self.reply.done():
-            self.reply.set_exception(error)
+        self._error = error
+        self._finish()
 
 
 def _hangup() -> Hangup:
