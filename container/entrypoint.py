@@ -37,13 +37,14 @@ def _serve(arguments: Sequence[str]) -> int:
     try:
         settings = settings_from(environment, _options(arguments))
         listener = _listen(settings)
+        run_dir = RunDir.create(settings.run_dir)
     except (SettingsError, OSError) as error:
         print(f"modelyard cannot start: {error}", file=sys.stderr)  # noqa: T201 - no log yet
         return 2
     _allow_many_descriptors()
     log_writer = logs.configure_in_background(settings.log_level, settings.log_format)
     try:
-        asyncio.run(Controller(settings, environment, gateway_command).run(listener))
+        asyncio.run(Controller(settings, environment, gateway_command).run(listener, run_dir))
     finally:
         log_writer.stop()
     return 0
@@ -90,6 +91,7 @@ def gateway_command(
         sys.executable, "-P", "-m", "gunicorn",
         "--config", "python:container.gunicorn_config",
         "--worker-class", "container.gunicorn_worker.GatewayWorker",
+        "--logger-class", f"container.gunicorn_config.{settings.log_format.title()}Logger",
         "--workers", str(settings.gateways or _default_gateways()),
         "--bind", f"fd://{listener_fd}",
         "--worker-tmp-dir", run_dir.path,

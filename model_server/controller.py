@@ -66,9 +66,8 @@ class Controller:
         self._single_problem: Problem | None = None
         self._background: set[asyncio.Task[None]] = set()
 
-    async def run(self, listener: socket.socket) -> None:
-        """Serve on ``listener`` until SIGTERM or SIGINT."""
-        run_dir = RunDir.create(self._settings.run_dir)
+    async def run(self, listener: socket.socket, run_dir: RunDir) -> None:
+        """Serve on ``listener`` until SIGTERM or SIGINT, then remove ``run_dir``."""
         try:
             self._build(run_dir, listener)
             stop = asyncio.Event()

@@ -104,12 +104,14 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set on connect
         self.busy = False
         self._answering: HttpRequest
+        self._answered = False
         self._started = 0.0
         self._work: Cancellable | None = None
         self._waiting: deque[HttpRequest] = deque()
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._since = self._loop.time()
+        self._unsent = 0  # of an answer, when last looked at
         self._lingering = False
         self._refusal: HttpResponse | None = None
         self._new_message()
@@ -224,6 +226,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._request is not None:
+            return  # a trailer behind a chunked body: as if it had not been sent
         if len(self._headers) == MAX_HEADERS:
             raise _head_too_large()
         self._head_bytes += len(name) + len(value) + len(": \r\n")
@@ -291,11 +295,17 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _next(self) -> None:
         """Begin with the next request that waits, if the client may be answered now."""
         while self._waiting and not self.busy:
-            self.busy = True
+            self.busy, self._answered = True, False
             self._answering = self._waiting.popleft()
             self._started = self._loop.time()
-            work = self._shared.handler(self._answering, self._respond)
-            self._work = work if self.busy else None
+            try:
+                work = self._shared.handler(self._answering, self._respond)
+            except Exception:  # handlers answer errors themselves: this one is broken
+                log.exception("cannot answer")
+                self._transport.abort()
+                return
+            if not self._answered:
+                self._work = work
             if len(self._waiting) == _MAX_PIPELINED:
                 self._transport.resume_reading()
         if self._refusal is not None and not self.busy:
@@ -322,7 +332,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         now = self._loop.time()
         self._shared.done(self._answering, response, now - self._started)
         self._since = now
-        self._work = None
+        self._work, self._answered = None, True
         if not keep_alive:
             self._transport.close()
         elif self._can_write.is_set():
@@ -371,6 +381,9 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def check_time(self, now: float) -> None:
         """End the connection when its client has stopped in the middle or is idle for long."""
+        if not self._can_write.is_set():
+            self._check_reading(now)
+            return
         quiet = now - self._since
         if self.busy or self._lingering:
             return
@@ -379,6 +392,14 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 self._refuse(RequestTimeout(f"the request stopped for {STALLED_SECONDS:g} seconds"))
         elif quiet > IDLE_SECONDS:
             self._transport.close()
+
+    def _check_reading(self, now: float) -> None:
+        """Drop a client that has stopped reading its answer."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._since = unsent, now
+        elif now - self._since > STALLED_SECONDS:
+            self._transport.abort()
 
     def close_if_idle(self) -> None:
         """Close now unless a request is being received or answered."""

@@ -22,9 +22,8 @@ from dataclasses import dataclass
 from logging.handlers import QueueHandler, QueueListener
 from typing import cast
 
-# A pipe takes writes up to this size whole; longer lines of several processes could mix.
-_ATOMIC_BYTES = 4096
 MAX_LINE_BYTES = 64 * 1024
+MAX_TEXT_CHARS = 32 * 1024
 MAX_NAME_CHARS = 200
 
 logger = logging.getLogger("modelyard")
@@ -43,6 +42,14 @@ context = Context()
 
 def _shorten(text: str, limit: int = MAX_NAME_CHARS) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…({len(text)} characters)"
+
+
+def _cut(text: str) -> str:
+    """A text of megabytes without its middle: the end of a traceback says most."""
+    if len(text) <= MAX_TEXT_CHARS:
+        return text
+    half = MAX_TEXT_CHARS // 2
+    return f"{text[:half]} …({len(text)} characters)… {text[-half:]}"
 
 
 def _timestamp(record: logging.LogRecord) -> str:
@@ -65,8 +72,10 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         labels = "".join(f" {key}={value!r}" for key, value in _labels(record))
         start = f"{_timestamp(record)} {record.levelname:<7} {record.name}{labels}"
-        line = f"{start} {record.getMessage()}"
-        return line + "\n" + self.formatException(record.exc_info) if record.exc_info else line
+        line = f"{start} {_cut(record.getMessage())}"
+        if record.exc_info:
+            line += "\n" + _cut(self.formatException(record.exc_info))
+        return line
 
 
 class JsonFormatter(logging.Formatter):
@@ -78,11 +87,10 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             **dict(_labels(record)),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
+            "message": _cut(record.getMessage()),
         }
         if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
+            event["exception"] = _cut(self.formatException(record.exc_info))
         return json.dumps(event, ensure_ascii=False, default=str)
 
 
@@ -96,25 +104,28 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record).encode("utf-8", "backslashreplace")
-            self.write(line[:MAX_LINE_BYTES] + b"\n")
+            self.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
         except Exception:
             self.handleError(record)
 
     def write(self, data: bytes) -> None:
         """Write one or more whole lines, unmixed with those of other processes."""
-        locked = len(data) > _ATOMIC_BYTES
-        if locked:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        # Also for short lines, which else could land in the middle of a long one of another process.
+        # A lock of the process, not of the descriptor: forks share that, and would share its lock.
+        with suppress(OSError):  # some kinds of files have no locks
+            fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
-            while data:
-                try:
-                    data = data[os.write(self._fd, data) :]
-                except BlockingIOError:  # somebody made our standard error non-blocking
-                    select.select([], [self._fd], [])
+            self._write(data)
         finally:
-            if locked:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            with suppress(OSError):
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:  # somebody made our standard error non-blocking
+                select.select([], [self._fd], [])
 
 
 def _handler(log_format: str) -> logging.Handler:
@@ -173,7 +184,9 @@ class _PrintedLines(io.RawIOBase):
         if len(self._rest) > MAX_LINE_BYTES:
             lines, self._rest = [*lines, self._rest], b""
         if logging.getLogger().isEnabledFor(self._level):
-            self._handler.write(b"".join(self._event(line) for line in lines if line.strip()))
+            events = b"".join(self._event(line) for line in lines if line.strip())
+            with suppress(OSError):  # nobody reads the log: no reason for the model's code to fail
+                self._handler.write(events)
         return len(data)
 
     def _event(self, line: bytes) -> bytes:

@@ -14,11 +14,13 @@ import tempfile
 from hashlib import blake2b
 from pathlib import Path
 
+from model_server.settings import SettingsError
+
 _PREFIX = "modelyard-"
 _PARENTS = ("/dev/shm", "/run", "/tmp")
 
-# A Unix socket's path may have 107 bytes; ours add "/m/", 32 digits and ".sock" to the directory.
-_MAX_DIRECTORY_BYTES = 107 - len("/m/") - 32 - len(".sock")
+# A Unix socket's path may have 107 bytes; ours add this much to the directory.
+_MAX_DIRECTORY_BYTES = 107 - len("/m/") - 32 - len(".sock.new")
 
 
 @functools.lru_cache(maxsize=8192)
@@ -52,7 +54,7 @@ class RunDir:
             _remove_abandoned(parent)
             path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
         if len(os.fsencode(path)) > _MAX_DIRECTORY_BYTES:
-            raise ValueError(f"run_dir {path!r} is longer than {_MAX_DIRECTORY_BYTES} bytes")
+            raise SettingsError(f"run_dir {path!r} is longer than {_MAX_DIRECTORY_BYTES} bytes")
         run_dir = cls(path)
         run_dir._lock()
         shutil.rmtree(run_dir._models, ignore_errors=True)
@@ -64,7 +66,7 @@ class RunDir:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"run_dir {self.path!r} is in use by another server") from None
+            raise SettingsError(f"run_dir {self.path!r} is in use by another server") from None
 
     def remove(self) -> None:
         """Remove it with everything in it."""

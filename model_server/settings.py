@@ -7,6 +7,7 @@ reads the environment. The table in docs/configuration.md is held to these field
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +161,9 @@ def _problems(settings: Settings) -> list[str]:
         if getattr(settings, name) < least
     ]
     found += [
-        f"{name} is {getattr(settings, name)}; it must be more than 0 seconds"
+        f"{name} is {getattr(settings, name)}; it must be a number of seconds above 0"
         for name in ("request_timeout_seconds", "load_timeout_seconds", "drain_timeout_seconds")
-        if not getattr(settings, name) > 0
+        if not (getattr(settings, name) > 0 and isfinite(getattr(settings, name)))
     ]
     choices = {
         "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),

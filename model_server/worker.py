@@ -88,8 +88,8 @@ def run(
 
 def _load(spec: wire.WorkerSpec, leash: socket.socket) -> Service:
     started, pid = time.monotonic(), os.getpid()
+    _enter(spec.plan.model_dir, leash)
     try:
-        os.chdir(spec.plan.model_dir)
         service = load_service(
             spec.plan,
             model_name=spec.model_name,
@@ -113,6 +113,15 @@ def _load(spec: wire.WorkerSpec, leash: socket.socket) -> Service:
         wire.encode(wire.WorkerReady(time.monotonic() - started, probe.private_bytes(os.getpid())))
     )
     return service
+
+
+def _enter(model_dir: str, leash: socket.socket) -> None:
+    """Work in the model's directory, as its code may open files by relative paths."""
+    try:
+        os.chdir(model_dir)
+    except OSError as error:
+        message = f"the model's directory {model_dir} cannot be entered: {error.strerror}"
+        _fail_load(leash, Problem(500, "ModelLoadException", message))
 
 
 def _fail_load(leash: socket.socket, problem: Problem) -> NoReturn:

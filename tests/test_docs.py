@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from container.environment import variables
-from model_server.gateway import _ROUTES
+from model_server.gateway import _INVOCATIONS, _ROUTES
 from model_server.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-ROUTES = {*_ROUTES, "/models/{name}", "/models/{name}/invoke"}
+ROUTES = {*_ROUTES, _INVOCATIONS, "/models/{name}", "/models/{name}/invoke"}
 
 
 def rows(page: str) -> list[list[str]]:

@@ -97,9 +97,6 @@ def test_an_unknown_option_is_told_and_abbreviations_are_unknown() -> None:
         assert option in done.stderr
 
 
-@pytest.mark.xfail(
-    reason="BUG entrypoint: RunDir's ValueError comes as a traceback with exit code 1"
-)
 def test_a_run_directory_that_cannot_be_used_is_told() -> None:
     assert_refused(serve("--port", "0", "--run-dir", "/tmp/" + "d" * 100), "run_dir")
 

@@ -55,6 +55,16 @@ def test_on_sigterm_a_request_finishes_while_new_connections_are_refused(
     assert eventually(lambda: not any(map(is_running, everybody)))
 
 
+def test_a_json_log_is_json_whoever_writes_to_it(yard: Yard) -> None:
+    own, _ = yard(MODELYARD_LOG_FORMAT="json")
+    (killed,) = inside.gateways(own)
+    inside.kill(killed)
+    assert eventually(lambda: bool(inside.gateways(own) - {killed}))
+    assert own.stop() == 0
+    lines = own.log.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("{")] == []
+
+
 def test_nothing_is_written_to_home(yard: Yard, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o500)

@@ -13,7 +13,7 @@ import uvloop
 
 from model_server.errors import ServerError
 from model_server.http_messages import HttpRequest, HttpResponse
-from model_server.http_protocol import Connections, HttpProtocol
+from model_server.http_protocol import Cancellable, Connections, HttpProtocol, Respond
 
 from ..contract.raw import RawConnection
 
@@ -22,6 +22,8 @@ MAX_BODY_BYTES = 300 * 1024
 BIG = b"big " * (4 << 20)
 LATER = 1000.0  # seconds from now: past every limit
 
+AT_ONCE = b"at once " * 1024
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [ -~]+\r\n")
 _HEADER = re.compile(rb"([A-Za-z-]+): ([^\r\n\0]*)\r\n")
 
@@ -29,6 +31,7 @@ _HEADER = re.compile(rb"([A-Za-z-]+): ([^\r\n\0]*)\r\n")
 class HttpServer:
     """Echoes; ``received`` are the requests that got through to the handler, in order.
 
+    /at-once is answered before the handler returns,
     /wait is answered once ``gate`` is open, /big and /stream with ``BIG``, /raise never.
     """
 
@@ -56,8 +59,19 @@ class HttpServer:
         for connection in list(self.connections.open):
             connection._transport.abort()
 
-    async def _echo(self, request: HttpRequest) -> HttpResponse:
+    def _echo(self, request: HttpRequest, respond: Respond) -> Cancellable:
         self.received.append(request)
+        if request.path == "/raise":
+            raise RuntimeError("the handler is broken")
+        if request.path == "/at-once":
+            respond(HttpResponse(200, "text/plain", AT_ONCE))
+            return Answered()
+        return self._loop.create_task(self._answer(request, respond))
+
+    async def _answer(self, request: HttpRequest, respond: Respond) -> None:
+        respond(await self._response(request))
+
+    async def _response(self, request: HttpRequest) -> HttpResponse:
         match request.path:
             case "/wait":
                 try:
@@ -65,8 +79,6 @@ class HttpServer:
                 except asyncio.CancelledError:
                     self.cancelled += 1
                     raise
-            case "/raise":
-                raise RuntimeError("the handler is broken")
             case "/big":
                 return HttpResponse(200, "text/plain", BIG)
             case "/stream" | "/cut-stream":
@@ -143,6 +155,13 @@ class HttpServer:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
+
+
+class Answered:
+    """Work that is done already."""
+
+    def cancel(self) -> None:
+        """Nothing is left to give up."""
 
 
 def refuse(error: ServerError) -> HttpResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -428,9 +429,6 @@ def test_as_many_headers_as_allowed_pass(http: HttpServer) -> None:
     assert http.converse(request("GET", "/", *lines))[0][0] == 200
 
 
-@pytest.mark.xfail(
-    reason="BUG http_protocol: on_header adds trailers to the headers of the request"
-)
 def test_trailers_are_not_headers(http: HttpServer) -> None:
     head = request("POST", "/", "Transfer-Encoding: chunked")
     http.converse(head + b"0\r\nX-Amzn-SageMaker-Inference-Id: forged\r\n\r\n")
@@ -540,6 +538,36 @@ def test_a_client_that_leaves_cancels_its_handler(http: HttpServer) -> None:
     assert eventually(lambda: not http.connections.open)
 
 
+def test_a_slow_client_of_answers_given_at_once_gets_them_all(http: HttpServer) -> None:
+    with http.connect() as connection:
+        count = 1500
+        sender = threading.Thread(
+            target=connection.send, args=[request("GET", "/at-once") * count], daemon=True
+        )
+        sender.start()
+        assert eventually(lambda: any(not c._can_write.is_set() for c in http.connections.open))
+        connection._socket.settimeout(2)
+        assert [connection.receive().status for _ in range(count)] == [200] * count
+        sender.join(5)
+
+
+def test_a_stream_to_a_server_that_stops_ends_its_connection() -> None:
+    http = HttpServer()
+    try:
+        with http.connect() as connection:
+            connection.send(request("GET", "/stream"))
+            assert eventually(lambda: len(http.received) == 1)
+            http.call(http.connections.stop)
+            answer = connection.receive()
+            assert answer.body == BIG
+            if answer.headers.get("connection") != "close":
+                connection.send(CLEAN)
+                assert connection.receive().headers["connection"] == "close"
+            assert connection.is_closed_by_server()
+    finally:
+        http.close()
+
+
 # --- time ---------------------------------------------------------------------------------------
 
 BEGUN = {
@@ -572,7 +600,7 @@ def in_the_middle(http: HttpServer) -> bool:
     """Whether the one connection has begun to receive a request and answers none."""
 
     def begun() -> bool:
-        return any(each._in_message and each._task is None for each in http.connections.open)
+        return any(each._in_message and not each.busy for each in http.connections.open)
 
     return eventually(begun)
 
@@ -622,16 +650,13 @@ def test_a_client_that_never_reads_takes_memory_for_one_answer_and_harms_nobody(
     assert eventually(lambda: not http.connections.open)
 
 
-@pytest.mark.xfail(
-    reason="BUG http_protocol: a client that stops reading keeps connection and answer for ever"
-)
 def test_a_client_that_never_reads_is_dropped_in_the_end(http: HttpServer) -> None:
     with http.connect() as deaf:
         deaf.send(request("GET", "/big"))
         assert eventually(lambda: len(http.received) == 1)
         http.settle()
-        for _ in range(3):
-            http.advance(10 * IDLE_SECONDS)
+        for looks in range(1, 4):
+            http.advance(looks * 10 * IDLE_SECONDS)
         assert eventually(lambda: not http.connections.open, within_seconds=1)
 
 
@@ -649,6 +674,21 @@ def test_on_stop_idle_connections_close_and_busy_ones_after_their_answer() -> No
             answer = busy.receive()
             assert (answer.status, answer.headers["connection"]) == (200, "close")
             assert busy.is_closed_by_server()
+    finally:
+        http.close()
+
+
+@pytest.mark.xfail(
+    reason="BUG http_protocol.close_if_idle: closes what was accepted a moment ago, request unread"
+)
+def test_a_connection_that_has_not_asked_yet_is_served_by_a_server_that_stops() -> None:
+    http = HttpServer()
+    try:
+        with http.connect() as connection:
+            assert eventually(lambda: len(http.connections.open) == 1)
+            http.call(http.connections.stop)
+            connection.send(CLEAN)
+            assert connection.receive().headers["connection"] == "close"
     finally:
         http.close()
 

@@ -118,9 +118,6 @@ def test_a_model_whose_files_are_gone_fails_with_the_reason_until_it_is_unloaded
     assert_error(endpoint.invoke("vanishing"), 404)
 
 
-@pytest.mark.xfail(
-    reason="BUG worker._load: a missing directory is called a fault of the model's code, unnamed"
-)
 def test_a_model_whose_files_are_gone_names_the_directory(shared: Shared, vanishing: Path) -> None:
     _, endpoint = shared
     assert endpoint.load_url("vanishing", str(vanishing)).status_code == 200

@@ -68,7 +68,7 @@ def test_plain_lines_are_time_level_logger_and_message() -> None:
 
 
 def test_json_lines_have_the_same_and_the_labels() -> None:
-    code = worker("logging.getLogger('a').error('x', extra={'fields': {'seconds': 0.5}})")
+    code = worker("logging.getLogger('a').error('x')")
     (event,) = events(run(code))
     assert event.pop("time").endswith("Z")
     assert event == {
@@ -77,7 +77,6 @@ def test_json_lines_have_the_same_and_the_labels() -> None:
         "model": "team/iris",
         "request_id": "id-7",
         "message": "x",
-        "seconds": 0.5,
     }
 
 
@@ -141,9 +140,6 @@ def test_a_line_without_end_is_cut_into_events() -> None:
     assert max(len(event["message"]) for event in found) <= 300_000
 
 
-@pytest.mark.xfail(
-    reason="BUG logs: LineHandler.emit cuts the encoded line, so what is left is no JSON"
-)
 def test_a_long_event_is_still_json() -> None:
     assert len(events(run(worker("logging.warning('x' * 1_000_000)")))) == 1
 
@@ -158,9 +154,6 @@ def test_long_names_are_cut_in_labels() -> None:
     assert len(event["model"]) < 300
 
 
-@pytest.mark.xfail(
-    reason="BUG logs: flock does not exclude processes that inherited one open file description"
-)
 def test_long_lines_of_several_processes_do_not_mix() -> None:
     code = """
 logs.configure("INFO", "json")
@@ -215,9 +208,6 @@ os._exit(0)
         process.communicate()
 
 
-@pytest.mark.xfail(
-    reason="BUG logs: _PrintedLines.write lets EPIPE out, so the model's print raises"
-)
 def test_a_log_that_nobody_has_open_any_more_stops_nobody() -> None:
     code = worker("\nfor _ in range(10): logging.warning('x'); print('y')\nos.write(7, b'done')")
     read, write = os.pipe()
@@ -278,7 +268,8 @@ def logged(own: OwnServer, check: Callable[[dict[str, Any]], bool]) -> list[dict
 
     def look() -> bool:
         lines = own.log.read_text().splitlines()
-        found[:] = [event for line in lines if check(event := json.loads(line))]
+        ours = [json.loads(line) for line in lines if line.startswith("{")]
+        found[:] = [event for event in ours if check(event)]
         return bool(found)
 
     assert eventually(look), own.log_tail()

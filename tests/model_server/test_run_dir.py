@@ -91,9 +91,6 @@ def test_the_longest_path_that_is_let_in_can_be_bound(short_path: Path) -> None:
         RunDir.create(longest + "d")
 
 
-@pytest.mark.xfail(
-    reason="BUG run_dir: _MAX_DIRECTORY_BYTES forgets the '.new' that lifecycle._listen adds"
-)
 def test_the_longest_path_that_is_let_in_can_be_bound_hidden(short_path: Path) -> None:
     base = f"{short_path}/"
     longest = base + "d" * (_MAX_DIRECTORY_BYTES - len(os.fsencode(base)))

@@ -89,7 +89,7 @@ def test_what_is_queued_is_answered_before_it_leaves(tmp_path: Path) -> None:
             await until(lambda: yard.code_of(worker.pid) == 0)
             for connection in waiting:
                 with connection:
-                    assert wire.receive_frame(connection)[1] == b"slept 0.1"
+                    assert wire.Receiver().receive(connection)[1] == b"slept 0.1"
 
     run(work())
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 import uvloop
 
-from model_server.wire import Hangup, InvokeHead, ReplyHead, frame_head, receive_frame
+from model_server.wire import Hangup, InvokeHead, Receiver, ReplyHead, frame_head
 from model_server.worker_client import Cold, QueueFull, WorkerCall
 
 T = TypeVar("T")
@@ -79,10 +79,13 @@ async def ask(
 ) -> tuple[ReplyHead, bytes]:
     """One whole request."""
     loop = asyncio.get_running_loop()
-    call = WorkerCall(loop, path, buffer_bytes)
+    done = asyncio.Event()
+    call = WorkerCall(loop, path, buffer_bytes, lambda _: done.set())
+    loop.call_later(seconds, call.expire)
     try:
-        call.send(frame_head(HEAD, len(body)), body, loop.time() + seconds)
-        head, reply = await call.reply
+        call.send(frame_head(HEAD, len(body)), body)
+        await done.wait()
+        head, reply = call.result()
         if len(reply) < call.body_bytes:
             reply = b"".join([bytes(part) async for part in call.rest()])
         return head, bytes(reply)
@@ -95,7 +98,7 @@ def send(connection: socket.socket, body: bytes) -> None:
 
 
 def echo(connection: socket.socket) -> None:
-    send(connection, bytes(receive_frame(connection)[1]))
+    send(connection, bytes(Receiver().receive(connection)[1]))
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, MIB, 3 * MIB])
@@ -110,7 +113,7 @@ def test_bodies_of_any_size_come_back_whole(
 
 def test_a_reply_that_comes_byte_by_byte_is_read_whole(run: Run, server: HandWritten) -> None:
     def dribble(connection: socket.socket) -> None:
-        receive_frame(connection)
+        Receiver().receive(connection)
         for byte in frame_head(REPLY, 5) + b"hello":
             connection.send(bytes([byte]))
 
@@ -123,16 +126,17 @@ def test_a_reply_may_be_cut_at_any_byte(run: Run, server: HandWritten) -> None:
 
     async def each(at: int) -> None:
         """Byte ``at`` and later come only when the first part has been read."""
-        loop = asyncio.get_running_loop()
-        call = WorkerCall(loop, server.path, MIB)
+        done = asyncio.Event()
+        call = WorkerCall(asyncio.get_running_loop(), server.path, MIB, lambda _: done.set())
         connection = server.listener.accept()[0]
         with connection:
-            call.send(frame_head(HEAD, 1), b"x", loop.time() + 10)
+            call.send(frame_head(HEAD, 1), b"x")
             connection.send(whole[:at])
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             connection.send(whole[at:])
-            assert await call.reply == (REPLY, b"hello")
+            await done.wait()
+            assert call.result() == (REPLY, b"hello")
             call.close()
 
     async def every() -> tuple[ReplyHead, bytes]:
@@ -197,7 +201,7 @@ def test_a_hang_up_before_the_reply_is_whole_is_told(
     run: Run, server: HandWritten, count: int
 ) -> None:
     def hang_up(connection: socket.socket) -> None:
-        receive_frame(connection)
+        Receiver().receive(connection)
         connection.sendall(PARTIAL[:count])
 
     server.serve(hang_up)
@@ -213,7 +217,7 @@ def test_a_hang_up_without_reading_the_request_is_told(run: Run, server: HandWri
 
 def test_a_hang_up_in_the_middle_of_a_long_body_is_told(run: Run, server: HandWritten) -> None:
     def hang_up(connection: socket.socket) -> None:
-        receive_frame(connection)
+        Receiver().receive(connection)
         connection.sendall(frame_head(REPLY, 4 * MIB) + b"x" * (2 * MIB))
 
     server.serve(hang_up)
@@ -244,13 +248,15 @@ def test_a_request_that_nobody_reads_is_a_timeout(run: Run, server: HandWritten)
 
 def test_a_call_that_is_closed_leaves_nothing_open(run: Run, server: HandWritten) -> None:
     async def leave() -> tuple[ReplyHead, bytes]:
-        loop = asyncio.get_running_loop()
-        call = WorkerCall(loop, server.path, MIB)
+        answers: list[WorkerCall] = []
+        call = WorkerCall(asyncio.get_running_loop(), server.path, MIB, answers.append)
         connection = server.listener.accept()[0]
         with connection:
-            call.send(frame_head(HEAD, 8 * MIB), b"x" * (8 * MIB), loop.time() + 10)
+            call.send(frame_head(HEAD, 8 * MIB), b"x" * (8 * MIB))
             call.close()
             call.close()
+            call.expire()
+            assert answers == []
             while connection.recv(MIB):
                 pass
         return REPLY, b""

@@ -20,7 +20,7 @@ from model_server.children import Children
 from model_server.lifeline import Lifeline
 from model_server.settings import Settings
 from model_server.stats import StatsTable
-from model_server.wire import InvokeHead, ReplyHead, frame_head, receive_frame
+from model_server.wire import InvokeHead, Receiver, ReplyHead, frame_head
 from model_server.zygotes import ZygotePool
 
 from ..contract.endpoint import BEHAVIOURS
@@ -126,7 +126,7 @@ class Worker:
             connection.settimeout(LIMIT_SECONDS)
             connection.connect(self.path)
             connection.sendall(frame_head(head, len(body)) + body)
-            encoded, reply = receive_frame(connection)
+            encoded, reply = Receiver().receive(connection)
         return wire.decode_reply(encoded), bytes(reply)
 
 
