@@ -15,7 +15,8 @@ class PlainLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
     log_format = "plain"
 
     def setup(self, cfg: Any) -> None:
-        """Log by the root logger, and nothing twice."""
+        """Log by the root logger."""
+        self.error_log.propagate = True
         logs.configure(cfg.loglevel.upper(), self.log_format)
 
 

@@ -110,8 +110,8 @@ class LineHandler(logging.Handler):
 
     def write(self, data: bytes) -> None:
         """Write one or more whole lines, unmixed with those of other processes."""
-        # Also for short lines, which else could land in the middle of a long one of another process.
-        # A lock of the process, not of the descriptor: forks share that, and would share its lock.
+        # For short lines too, which could land in the middle of a long one of another process. A
+        # lock of the process, not of the descriptor: forks share that, and would share its lock.
         with suppress(OSError):  # some kinds of files have no locks
             fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
