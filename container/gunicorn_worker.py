@@ -39,8 +39,10 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
     """One gateway process."""
 
     def init_signals(self) -> None:
-        """Only what gunicorn's master sends; asyncio takes them over in ``run``."""
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        """Forget the master's handlers, which would swallow a SIGTERM that comes while we start."""
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
 
     def run(self) -> None:
@@ -59,6 +61,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGQUIT, os._exit, 0)  # gunicorn's word for "at once"
         gateway = Gateway(settings, run_dir)
         connections = Connections(
             gateway, gateway.refuse, settings.max_body_bytes, gateway.counts.done
@@ -81,7 +84,6 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
                 await gateway.report(connections.in_flight)
         for server in servers:
             server.close()
-        connections.stop()
         await self._drain(connections, settings.drain_timeout_seconds)
         gateway.counts.write_log()
 
@@ -89,4 +91,5 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         deadline = connections.loop.time() + limit_seconds
         while connections.open and connections.loop.time() < deadline:
             self.notify()
+            connections.stop()
             await asyncio.sleep(_POLL_SECONDS)

@@ -42,6 +42,9 @@ IDLE_SECONDS = 120.0
 # would reset the connection, and the client would never see why.
 _LINGER_SECONDS = 2.0
 _MAX_PIPELINED = 16
+
+# When the server stops, a connection accepted just now may still bring its first request.
+_FIRST_REQUEST_SECONDS = 0.5
 _SCRATCH_BYTES = 64 * 1024
 _JOINED_BYTES = 64 * 1024
 
@@ -89,10 +92,11 @@ class Connections:
             connection.check_time(now)
 
     def stop(self) -> None:
-        """Close idle connections; the others close after their answer."""
+        """Close idle connections, the others after their answer. To be called until none is open."""
         self.stopping = True
+        now = self.loop.time()
         for connection in list(self.open):
-            connection.close_if_idle()
+            connection.close_if_idle(now)
 
 
 class HttpProtocol(asyncio.BufferedProtocol):
@@ -104,7 +108,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set on connect
         self.busy = False
         self._answering: HttpRequest
-        self._answered = False
+        self._answered = self._has_served = False
         self._started = 0.0
         self._work: Cancellable | None = None
         self._waiting: deque[HttpRequest] = deque()
@@ -320,7 +324,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         keep_alive = self._answering.keep_alive and not self._shared.stopping
         head = response.head(keep_alive=keep_alive, date=self._shared.date)
         if response.stream is not None:
-            self._work = self._loop.create_task(self._write_stream(head, response))
+            writing = self._write_stream(head, response, keep_alive=keep_alive)
+            self._work = self._loop.create_task(writing)
             return
         if len(response.body) < _JOINED_BYTES:
             self._transport.write(b"".join((head, response.body)))
@@ -333,6 +338,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._shared.done(self._answering, response, now - self._started)
         self._since = now
         self._work, self._answered = None, True
+        self._has_served = True
         if not keep_alive:
             self._transport.close()
         elif self._can_write.is_set():
@@ -342,7 +348,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 self._loop.call_soon(self._next)
         # else: at most one answer waits for a slow client; resume_writing goes on
 
-    async def _write_stream(self, head: bytes, response: HttpResponse) -> None:
+    async def _write_stream(self, head: bytes, response: HttpResponse, *, keep_alive: bool) -> None:
         assert response.stream is not None
         self._transport.write(head)
         try:
@@ -352,7 +358,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         except ConnectionError:
             self._transport.abort()  # too late for a status: the client sees a cut body
             return
-        self._finish(response, keep_alive=self._answering.keep_alive)
+        self._finish(response, keep_alive=keep_alive)
 
     def _refuse(self, error: ServerError) -> None:
         """Answer a request that cannot be read on, and end the connection."""
@@ -401,9 +407,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
         elif now - self._since > STALLED_SECONDS:
             self._transport.abort()
 
-    def close_if_idle(self) -> None:
-        """Close now unless a request is being received or answered."""
-        if not self.busy and not self._in_message and not self._lingering:
+    def close_if_idle(self, now: float) -> None:
+        """Close unless a request is being received or answered, or about to come on a new one."""
+        if self.busy or self._in_message or self._lingering:
+            return
+        if self._has_served or now - self._since > _FIRST_REQUEST_SECONDS:
             self._transport.close()
 
 

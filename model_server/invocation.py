@@ -125,7 +125,7 @@ class Invocation:
 
     def expire(self) -> None:
         """Its time is over. What the controller is asked has a limit of its own."""
-        del self._invoker.under_way[self._key]
+        self._invoker.under_way.pop(self._key, None)
         if self._call is not None:
             self._call.expire()
 

@@ -17,17 +17,20 @@ _PR_SET_CHILD_SUBREAPER = 36
 def private_bytes(pid: int) -> int:
     """Memory that comes back when this process ends: its dirty private pages.
 
-    Clean pages of mapped weights are page cache and stay out. 0 when the process is gone. Takes
-    the process's mmap lock for milliseconds per GiB: not for event loops or short intervals.
+    Mapped weights are page cache and stay out, also while freshly written ones are still dirty. 0
+    when the process is gone. Takes the process's mmap lock for milliseconds per GiB: not for event
+    loops or short intervals.
     """
     try:
-        with (_PROC / str(pid) / "smaps_rollup").open("rb") as file:
-            for line in file:
-                if line.startswith(b"Private_Dirty:"):
-                    return int(line.split()[1]) * 1024
+        text = (_PROC / str(pid) / "smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return 0
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
+    private = kib.get("Private_Dirty", 0)
+    dirty_files = kib.get("Pss_Dirty", 0) - kib.get("Pss_Anon", 0)
+    if 0 < dirty_files <= private:  # if more, they are shared, and so not in ``private``
+        private -= dirty_files
+    return private * 1024
 
 
 def machine_memory_bytes() -> int:

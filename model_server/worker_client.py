@@ -78,6 +78,9 @@ class WorkerCall:
         except (BrokenPipeError, ConnectionResetError):
             self._fail(_hangup())
             return
+        except OSError:
+            self.close()
+            raise
         if sent < len(head) + len(body):
             if sent < len(head):
                 self._pending.append(memoryview(head)[sent:])

@@ -678,9 +678,6 @@ def test_on_stop_idle_connections_close_and_busy_ones_after_their_answer() -> No
         http.close()
 
 
-@pytest.mark.xfail(
-    reason="BUG http_protocol.close_if_idle: closes what was accepted a moment ago, request unread"
-)
 def test_a_connection_that_has_not_asked_yet_is_served_by_a_server_that_stops() -> None:
     http = HttpServer()
     try:
