@@ -125,9 +125,11 @@ def _custom_service(root: _Root, handler: str, said: str, options: HandlerOption
 def _installed_module(module: str) -> bool:
     """Whether a handler that is no file of the model is a module of the container."""
     top = module.partition(".")[0]
+    if top == "__main__":  # that is the server
+        return False
     try:
         return top.isidentifier() and find_spec(top) is not None
-    except ValueError:  # __main__ and its like have no spec
+    except ValueError:  # loaded by hand, without a spec
         return False
 
 

@@ -92,7 +92,7 @@ class Connections:
             connection.check_time(now)
 
     def stop(self) -> None:
-        """Close idle connections, the others after their answer. To be called until none is open."""
+        """Close idle connections, others after their answer. To be called until none is open."""
         self.stopping = True
         now = self.loop.time()
         for connection in list(self.open):
