@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from inspect import Parameter
+from types import FunctionType
 from typing import Any
 
 from handlers.context import Context
@@ -57,6 +58,8 @@ def user_function(name: str, function: Any, arguments: Sequence[str]) -> UserFun
     """A function checked against the arguments it will get. Raises ``ModelLoadError``."""
     if not callable(function):
         raise ModelLoadError(f"{name} is a {type(function).__name__}, not a function.")
+    if _is_plain(function, len(arguments)):
+        return UserFunction(function, Passing.NOT)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some built-in callables do not tell
@@ -72,6 +75,23 @@ def user_function(name: str, function: Any, arguments: Sequence[str]) -> UserFun
         )
     _warn_of_misplaced_context(name, parameters, arguments, passing)
     return UserFunction(function, passing)
+
+
+def _is_plain(function: Callable[..., Any], count: int) -> bool:
+    """Whether it is a function of just so many parameters, none of them a context.
+
+    Most are. Asking ``inspect`` copies a third of a MiB of the pages that a model's process shares
+    with its zygote.
+    """
+    if type(function) is not FunctionType or function.__dict__ or function.__defaults__:
+        return False
+    code = function.__code__
+    return (
+        code.co_argcount == count
+        and code.co_kwonlyargcount == 0
+        and not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+        and CONTEXT_NAMES.isdisjoint(code.co_varnames[:count])
+    )
 
 
 def _keyword_context(parameters: Sequence[Parameter]) -> str | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+
+# A request's body; a mapping when it is large.
+Body = bytes | bytearray | mmap.mmap
 
 JSON = "application/json"
 
@@ -19,7 +23,7 @@ class HttpRequest:
     path: str
     query: str
     headers: list[tuple[str, str]]
-    body: bytes | bytearray = b""
+    body: Body = b""
     keep_alive: bool = True
 
     def header(self, name: str) -> str:

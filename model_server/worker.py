@@ -10,6 +10,7 @@ change directory. An ``Exception`` fails its request; anything else ends the pro
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -79,6 +80,7 @@ def run(
         del sys.modules[name]
     service = _load(spec, leash)
     try:
+        gc.freeze()  # the model stays: no need to look through it for garbage
         Worker(service, listener, leash, slot).serve()
     except BaseException as error:
         _log_exit(error)
@@ -246,6 +248,10 @@ def _brief(message: str) -> str:
 
 def _send(connection: socket.socket, head: wire.ReplyHead, body: bytes) -> None:
     start = wire.frame_head(head, len(body))
+    if len(body) < wire.JOINED_BYTES:
+        connection.sendall(start + body)
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.LARGE_SEND_BYTES)
     sent = connection.sendmsg((start, body))
     if sent < len(start):
         connection.sendall(start[sent:])

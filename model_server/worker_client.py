@@ -10,12 +10,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 
+from model_server import wire
+from model_server.http_messages import Body
 from model_server.wire import PREFIX, Hangup, ReplyHead, decode_reply
 
 _FIRST_READ_BYTES = 64 * 1024
 _PART_BYTES = 1024 * 1024
-_JOINED_BYTES = 64 * 1024
-_LARGE_SEND_BYTES = 1024 * 1024
 
 
 class Cold(Exception):
@@ -65,13 +65,13 @@ class WorkerCall:
             self._socket.close()
             raise Cold from None
 
-    def send(self, head: bytes, body: bytes | bytearray) -> None:
+    def send(self, head: bytes, body: Body) -> None:
         """Send a frame; what the socket does not take now goes out as it can."""
         try:
-            if len(body) < _JOINED_BYTES:  # one copy costs less than gathering two buffers
-                sent = self._socket.send(head + body)
+            if len(body) < wire.JOINED_BYTES:  # one copy costs less than gathering two buffers
+                sent = self._socket.send(b"".join((head, body)))
             else:  # fewer rounds: the kernel grants twice its default
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGE_SEND_BYTES)
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.LARGE_SEND_BYTES)
                 sent = self._socket.sendmsg((head, body))
         except BlockingIOError:
             sent = 0

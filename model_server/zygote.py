@@ -52,7 +52,6 @@ class Zygote:
             self._tell(wire.ZygoteFailed(f"{type(error).__name__}: {error}"))
             raise SystemExit(1) from error
         self._own_modules = worker.own_modules()
-        gc.collect()
         gc.freeze()  # keeps the collector from touching, and so copying, the shared pages
         private = probe.private_bytes(os.getpid())
         self._tell(wire.ZygoteReady(time.monotonic() - started, private))
@@ -98,6 +97,7 @@ class Zygote:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
             lifeline.arm(self._spec.lifeline_fd)
+            gc.enable()
             self._control.close()
             os.close(self._wakeup_read)
             os.close(self._wakeup_write)
@@ -131,6 +131,8 @@ class Zygote:
 
 def main() -> None:
     """Run the zygote that the first argument describes."""
+    # Garbage freed here would leave holes, which workers fill, copying the shared page around each.
+    gc.disable()
     spec = msgspec.json.decode(sys.argv[1], type=wire.ZygoteSpec)
     lifeline.arm(spec.lifeline_fd)
     probe.prefer_as_oom_victim()

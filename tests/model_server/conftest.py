@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +17,19 @@ from ..contract.conftest import (  # noqa: F401 - fixtures
 )
 from ..contract.endpoint import Endpoint
 from ..contract.server import OwnServer, Server, start, stop_cleanly, wait_until_healthy
+from .http_server import echo_server, http  # noqa: F401 - fixtures
 
 Yard = Callable[..., tuple[OwnServer, Endpoint]]
 
 # One small zygote: importing torch for every server of these tests would take most of their time.
 QUICK = {"SAGEMAKER_MULTI_MODEL": "true", "MODELYARD_PRELOAD": "python"}
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Socket paths are limited, so pytest's own long ones would not do."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        yield Path(path)
 
 
 @pytest.fixture

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
+import pytest
 import uvloop
 
 from model_server.errors import ServerError
 from model_server.http_messages import HttpRequest, HttpResponse
 from model_server.http_protocol import Cancellable, Connections, HttpProtocol, Respond
+from model_server.http_reader import RequestReader
 
-from ..contract.raw import RawConnection
+from ..contract.polling import eventually
+from ..contract.raw import RawConnection, request
 
 T = TypeVar("T")
 MAX_BODY_BYTES = 300 * 1024
@@ -23,6 +27,9 @@ BIG = b"big " * (4 << 20)
 LATER = 1000.0  # seconds from now: past every limit
 
 AT_ONCE = b"at once " * 1024
+
+CLEAN = request("GET", "/clean")
+UPGRADE = ("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABk")
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [ -~]+\r\n")
 _HEADER = re.compile(rb"([A-Za-z-]+): ([^\r\n\0]*)\r\n")
@@ -196,3 +203,39 @@ def responses(data: bytes) -> list[tuple[int, bytes]]:
         assert at <= len(data), "the last response is cut"
         found.append((int(line[1]), data[at - length : at]))
     return found
+
+
+def split(data: bytes, places: list[int]) -> list[bytes]:
+    cuts = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+def feed(reader: RequestReader, data: bytes) -> None:
+    """Let a reader read this as if one read after another had brought it."""
+    while data:
+        buffer = reader.buffer()
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        reader.received(count)
+        data = data[count:]
+
+
+@pytest.fixture(scope="module")
+def echo_server() -> Iterator[HttpServer]:
+    """One for all tests of a module."""
+    server = HttpServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def http(echo_server: HttpServer) -> HttpServer:
+    """The server, having forgotten what earlier tests sent; its connections are gone."""
+    for connection in list(echo_server.connections.open):
+        echo_server.call(connection._transport.abort)
+    assert eventually(lambda: not echo_server.connections.open)
+    echo_server.shut_gate()
+    echo_server.received.clear()
+    echo_server.answered.clear()
+    echo_server.cancelled = 0
+    return echo_server

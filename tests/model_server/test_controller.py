@@ -37,9 +37,9 @@ def add_model(models_dir: Path, name: str, code: str) -> str:
 
 
 def test_when_the_controller_is_killed_all_leave_within_two_seconds(
-    yard: Yard, threads: ThreadPoolExecutor, tmp_path: Path
+    short_path: Path, yard: Yard, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    own, endpoint = yard(MODELYARD_GATEWAYS="2", MODELYARD_RUN_DIR=str(tmp_path / "r"))
+    own, endpoint = yard(MODELYARD_GATEWAYS="2", MODELYARD_RUN_DIR=str(short_path / "r"))
     endpoint.loaded("echo")
     endpoint.load_url("busy", add_model(own.models_dir, "busy-in-c", BUSY))
     stuck = threads.submit(endpoint.invoke, "busy", str(tmp_path / "begun").encode())

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,6 @@ import pytest
 from model_server.run_dir import _MAX_DIRECTORY_BYTES, RunDir
 
 SAYS = "; d = RunDir.create({!r}); print(d.path, flush=True); sys.stdin.read()"
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """Socket paths are limited, so pytest's own long ones would not do."""
-    with tempfile.TemporaryDirectory() as path:
-        yield Path(path)
 
 
 @contextmanager
