@@ -13,12 +13,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import random
 import select
 import socket
 import sys
 import time
-from collections.abc import Iterable
 from typing import NoReturn
 
 from handlers.errors import HandlerError
@@ -42,8 +40,6 @@ from model_server.stats import (
 
 log = logging.getLogger("modelyard.worker")
 
-OWN_PACKAGES = ("container", "handlers", "model_server", "endpoint")
-
 # A request that waited less than this was surely not given up: spare the system call.
 _CHECK_HANGUP_NS = 20_000_000
 
@@ -54,30 +50,14 @@ _EXIT_LOAD_FAILED = 3
 _EXIT_ASKED_BY_USER_CODE = 4
 
 
-def own_modules() -> tuple[str, ...]:
-    """Names of our modules that are imported now.
-
-    Taken in the zygote: going through ``sys.modules`` writes to the reference count of each name,
-    and in a worker that would copy megabytes of pages which it shares with its zygote.
-    """
-    return tuple(name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES)
-
-
 def run(
     spec: wire.WorkerSpec,
-    hidden_modules: Iterable[str],
     listener: socket.socket,
     leash: socket.socket,
     slot: memoryview,
 ) -> NoReturn:
     """Be the worker that ``spec`` describes. Called in a fresh fork; does not return."""
     logs.context.model = spec.model_name
-    random.seed()  # else every worker of this zygote would draw the same numbers
-    logs.capture_prints()
-    sys.argv = [sys.argv[0]]
-    # The model's code may have modules named like our packages; ours stay bound where needed.
-    for name in hidden_modules:
-        del sys.modules[name]
     service = _load(spec, leash)
     try:
         gc.freeze()  # the model stays: no need to look through it for garbage

@@ -29,6 +29,7 @@ from model_server.stats import StatsTable
 log = logging.getLogger("modelyard.zygote")
 
 _MAX_MESSAGE_BYTES = 1 << 20
+_OWN_PACKAGES = ("container", "handlers", "model_server", "endpoint")
 
 
 class Zygote:
@@ -39,7 +40,6 @@ class Zygote:
         self._control = socket.socket(fileno=spec.control_fd)
         self._stats = StatsTable(spec.stats_path)
         self._framework = FRAMEWORKS[spec.framework]
-        self._own_modules: tuple[str, ...] = ()
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def warm_up(self) -> None:
@@ -51,8 +51,7 @@ class Zygote:
             log.exception("cannot preload %s", self._spec.framework)
             self._tell(wire.ZygoteFailed(f"{type(error).__name__}: {error}"))
             raise SystemExit(1) from error
-        self._own_modules = worker.own_modules()
-        gc.freeze()  # keeps the collector from touching, and so copying, the shared pages
+        _prepare_for_user_code()
         private = probe.private_bytes(os.getpid())
         self._tell(wire.ZygoteReady(time.monotonic() - started, private))
 
@@ -101,7 +100,7 @@ class Zygote:
             self._control.close()
             os.close(self._wakeup_read)
             os.close(self._wakeup_write)
-            worker.run(spec, self._own_modules, listener, leash, self._stats.slot(spec.slot))
+            worker.run(spec, listener, leash, self._stats.slot(spec.slot))
         except BaseException:
             log.exception("worker failed", extra={"model": spec.model_name})
         finally:
@@ -127,6 +126,20 @@ class Zygote:
 
     def _tell(self, content: msgspec.Struct) -> None:
         self._control.send(wire.encode(content))
+
+
+def _prepare_for_user_code() -> None:
+    """Do here what every worker would do: what it writes to is copied for each of them.
+
+    From now on nothing of ours can be imported any more. What is bound works, and the model's code
+    may have modules named like our packages.
+    """
+    logs.capture_prints()
+    sys.argv = sys.argv[:1]
+    for name in list(sys.modules):
+        if name.partition(".")[0] in _OWN_PACKAGES:
+            del sys.modules[name]
+    gc.freeze()  # keeps workers' collectors from touching, and so copying, the shared pages
 
 
 def main() -> None:
