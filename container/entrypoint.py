@@ -42,7 +42,10 @@ def _serve(arguments: Sequence[str]) -> int:
         print(f"modelyard cannot start: {error}", file=sys.stderr)  # noqa: T201 - no log yet
         return 2
     _allow_many_descriptors()
+    address = "{}:{}".format(*listener.getsockname()[:2])
     log_writer = logs.configure_in_background(settings.log_level, settings.log_format)
+    mode = "many models" if settings.multi_model else f"the model in {settings.model_dir}"
+    logs.logger.info("listening on %s, for %s", address, mode)
     try:
         asyncio.run(Controller(settings, environment, gateway_command).run(listener, run_dir))
     finally:
@@ -88,7 +91,7 @@ def gateway_command(
 ) -> list[str]:
     """How gunicorn is started for this server."""
     return [
-        sys.executable, "-P", "-m", "gunicorn",
+        sys.executable, "-P", "-m", "container.gunicorn_main", str(lifeline_fd),
         "--config", "python:container.gunicorn_config",
         "--worker-class", "container.gunicorn_worker.GatewayWorker",
         "--logger-class", f"container.gunicorn_config.{settings.log_format.title()}Logger",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from model_server.settings import TCP_BACKLOG, Settings
 
 _TICK_SECONDS = 1.0
 _POLL_SECONDS = 0.02
+_LAST_REPORT_SECONDS = 1.0
 
 
 def application(run_dir: str, lifeline_fd: int) -> Any:
@@ -73,7 +75,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
             )
             for listener in self.sockets
         ]
-        await gateway.report(0)  # the first report says that the port is open
+        reporting = asyncio.create_task(gateway.report(0))  # the first says that the port is open
         while not stop.is_set() and self.ppid == os.getppid():
             self.notify()
             try:
@@ -81,11 +83,14 @@ class GatewayWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
             except TimeoutError:
                 connections.tick()
                 gateway.counts.write_log()
-                await gateway.report(connections.in_flight)
+                if reporting.done():  # a controller that does not answer must not stop the clock
+                    reporting = asyncio.create_task(gateway.report(connections.in_flight))
         for server in servers:
             server.close()
         await self._drain(connections, settings.drain_timeout_seconds)
         gateway.counts.write_log()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(gateway.report(0), _LAST_REPORT_SECONDS)
 
     async def _drain(self, connections: Connections, limit_seconds: float) -> None:
         deadline = connections.loop.time() + limit_seconds

@@ -20,7 +20,7 @@ import msgspec
 from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from model_server import memory, probe, wire
-from model_server.children import Children
+from model_server.children import Children, kill
 from model_server.errors import Problem, ServerError, ServerUnavailable
 from model_server.gateways import Gateways
 from model_server.lifecycle import Lifecycle, problem_of
@@ -98,8 +98,9 @@ class Controller:
             run_dir,
             limit_bytes=limit,
             overhead_bytes=lambda: self._own_bytes + self._zygotes.private_bytes,
+            zygote_bytes=lambda framework: self._zygotes.bytes_to_start(framework),
         )
-        children = Children(on_adopted_exit=lambda pid, code: self._workers.reaped(pid, code))
+        children = Children(on_adopted_exit=self._adopted_exit)
         children.watch(asyncio.get_running_loop())
         self._zygotes = ZygotePool(
             settings,
@@ -118,6 +119,11 @@ class Controller:
             lifeline_fd=lifeline.read_fd,
             environment=self._environment,
         )
+
+    def _adopted_exit(self, pid: int, code: int) -> None:
+        """A worker that had lost its zygote, or something that the model's code left behind."""
+        kill(pid)  # its group: the zygote would have done it
+        self._workers.told_of_exit(pid, code)
 
     def _start_background(self) -> None:
         self._run_in_background(self._workers.watch_time_limits())
@@ -148,8 +154,7 @@ class Controller:
         for task in list(self._background):
             task.cancel()
         left = max(deadline - asyncio.get_running_loop().time(), 0.5)
-        self._workers.drain_limit_seconds = left
-        await self._lifecycle.close()
+        await self._lifecycle.close(left)
         self._zygotes.close()
         self._lifeline.close()
         log.info("stopped")
@@ -182,6 +187,7 @@ class Controller:
             await self._lifecycle.load(SINGLE_MODEL, self._settings.model_dir)
         except (ServerError, HandlerError) as error:
             self._single_problem = problem_of(error)
+            log.error("cannot serve %s: %s", self._settings.model_dir, self._single_problem.message)
 
     # --- control.sock ---------------------------------------------------------------------------
 
@@ -214,6 +220,7 @@ class Controller:
         lifecycle = self._lifecycle
         match command:
             case wire.Ensure(name):
+                self._check_single()
                 await lifecycle.ensure(name)
             case wire.Fate(name, key):
                 return wire.FateFound(await lifecycle.fate(name, key))
@@ -240,12 +247,17 @@ class Controller:
             raise ServerUnavailable("the server is stopping")
         if self._settings.multi_model:
             return  # it lives; what its models do is not the platform's business
-        if self._single_problem is not None:
-            raise ServerUnavailable(f"the model has not loaded: {self._single_problem.message}")
+        self._check_single()
         model = self._lifecycle.models.get(SINGLE_MODEL)
         if model is None or model.state is State.LOADING:
             raise ServerUnavailable("the model is still loading")
 
+    def _check_single(self) -> None:
+        """Raise when the one model of single-model mode could not be loaded."""
+        if self._single_problem is not None:
+            raise ServerUnavailable(f"the model has not loaded: {self._single_problem.message}")
+
     async def _metrics(self) -> str:
-        text = snapshot(self._lifecycle, self._zygotes, self._gateway_totals)
+        waiting = await asyncio.to_thread(probe.waiting_connections)
+        text = snapshot(self._lifecycle, self._zygotes, self._gateway_totals, waiting)
         return await asyncio.to_thread(text)

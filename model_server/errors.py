@@ -32,6 +32,14 @@ class Problem(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
+def problem_of_text(
+    status: int, kind: str, message: str, retry_after_seconds: float | None = None
+) -> Problem:
+    """A problem whose message may come from anywhere: what is not UTF-8 is escaped."""
+    clean = message.encode("utf-8", "backslashreplace").decode()
+    return Problem(status, kind, clean, retry_after_seconds)
+
+
 class ServerError(Exception):
     """A failure that has an HTTP answer."""
 
@@ -47,7 +55,7 @@ class ServerError(Exception):
 
     def problem(self) -> Problem:
         """This error as data."""
-        return Problem(self.status, self.kind, self.message, self.retry_after_seconds)
+        return problem_of_text(self.status, self.kind, self.message, self.retry_after_seconds)
 
 
 class ProblemError(ServerError):

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+# Answers that end with their head, whatever the model returned (RFC 9110, section 6.4.1).
+BODILESS = frozenset({204, 205, 304})
+
 # A request's body; a mapping when it is large.
 Body = bytes | bytearray | mmap.mmap
 
@@ -52,10 +55,12 @@ class HttpResponse:
         """Status line and headers, encoded."""
         length = len(self.body) if self.length is None else self.length
         lines = [
-            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Status')}\r\n"
-            f"Content-Type: {self.content_type}\r\n"
-            f"Content-Length: {length}\r\nDate: {date}\r\n"
+            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Status')}\r\nDate: {date}\r\n"
         ]
+        if self.status not in BODILESS:
+            lines.append(f"Content-Type: {self.content_type}\r\nContent-Length: {length}\r\n")
+        elif self.status == HTTPStatus.RESET_CONTENT:
+            lines.append("Content-Length: 0\r\n")
         lines += [f"{name}: {value}\r\n" for name, value in self.headers]
         lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
         return "".join(lines).encode("latin-1", "replace")

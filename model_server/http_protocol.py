@@ -16,7 +16,7 @@ from email.utils import formatdate
 from typing import Protocol
 
 from model_server.errors import RequestTimeout, ServerError
-from model_server.http_messages import HttpRequest, HttpResponse
+from model_server.http_messages import BODILESS, HttpRequest, HttpResponse
 from model_server.http_reader import RequestReader
 
 log = logging.getLogger("modelyard.http")
@@ -90,7 +90,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set on connect
         self.busy = False
         self._answering: HttpRequest
-        self._answered = self._has_served = False
+        self._answered = self._has_served = self._advancing = self._may_proceed = False
         self._started = 0.0
         self._work: Cancellable | None = None
         self._waiting: deque[HttpRequest] = deque()
@@ -120,7 +120,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._can_write.set()
-        if self.busy and self._work is None:
+        if self.busy and self._answered:
             self.busy = False
             self._next()
 
@@ -138,10 +138,18 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     # --- requests and responses -----------------------------------------------------------------
 
+    @property
+    def _owes_answers(self) -> bool:
+        return self.busy or bool(self._waiting)
+
     def _proceed(self) -> None:
-        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        """Say "100 Continue", but not into the middle of an earlier answer."""
+        self._may_proceed = True
+        if not self._owes_answers:
+            self._after_answers()
 
     def _take(self, request: HttpRequest) -> None:
+        self._may_proceed = False  # its client has not waited
         self._waiting.append(request)
         if len(self._waiting) > _MAX_PIPELINED:
             self._transport.pause_reading()
@@ -150,6 +158,26 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _next(self) -> None:
         """Begin with the next request that waits, if the client may be answered now."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            self._advance()
+        finally:
+            self._advancing = False
+        if not self._owes_answers:
+            self._after_answers()
+
+    def _after_answers(self) -> None:
+        """The client has all answers to what it sent so far."""
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            self._end_with(refusal)
+        elif self._may_proceed and not self._lingering:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._may_proceed = False
+
+    def _advance(self) -> None:
         while self._waiting and not self.busy:
             self.busy, self._answered = True, False
             self._answering = self._waiting.popleft()
@@ -164,8 +192,6 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 self._work = work
             if len(self._waiting) == _MAX_PIPELINED:
                 self._transport.resume_reading()
-        if self._refusal is not None and not self.busy:
-            self._end_with(self._refusal)
 
     def _respond(self, response: HttpResponse) -> None:
         """Send the answer of the request at hand."""
@@ -173,6 +199,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
             return
         if self._answering.method == "HEAD":
             response.length, response.body = len(response.body), b""
+        if response.status in BODILESS:
+            response.body, response.length, response.stream = b"", None, None
         keep_alive = self._answering.keep_alive and not self._shared.stopping
         head = response.head(keep_alive=keep_alive, date=self._shared.date)
         if response.stream is not None:
@@ -195,9 +223,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._transport.close()
         elif self._can_write.is_set():
             self.busy = False
-            if self._waiting or self._refusal is not None:
-                # Not at once: handlers that answer at once would pile up on the stack.
-                self._loop.call_soon(self._next)
+            self._next()
         # else: at most one answer waits for a slow client; resume_writing goes on
 
     async def _write_stream(self, head: bytes, response: HttpResponse, *, keep_alive: bool) -> None:
@@ -216,8 +242,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         """Answer a request that cannot be read on, and end the connection."""
         self._lingering = True
         self._refusal = self._shared.refuse(error)
-        if not self.busy:  # else its client is owed earlier answers first
-            self._end_with(self._refusal)
+        if not self._owes_answers:
+            self._after_answers()
 
     def _end_with(self, response: HttpResponse) -> None:
         self._transport.write(response.head(keep_alive=False, date=self._shared.date))
@@ -235,7 +261,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._check_reading(now)
             return
         quiet = now - self._since
-        if self.busy or self._lingering:
+        if self._owes_answers or self._lingering:
             return
         if self._reader.in_message:
             if quiet > STALLED_SECONDS:
@@ -253,7 +279,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def close_if_idle(self, now: float) -> None:
         """Close unless a request is being received or answered, or about to come on a new one."""
-        if self.busy or self._reader.in_message or self._lingering:
+        if self._owes_answers or self._reader.in_message or self._lingering:
             return
         if self._has_served or now - self._since > _FIRST_REQUEST_SECONDS:
             self._transport.close()

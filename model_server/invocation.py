@@ -69,13 +69,13 @@ class Invoker:
 
     def keep_time(self) -> None:
         """End, from now on, what is over its time limit."""
+        period = min(max(self.settings.request_timeout_seconds / 20, 0.02), 0.5)
+        self.loop.call_later(period, self.keep_time)
         now = self.loop.time()
         for invocation in list(
             itertools.takewhile(lambda i: i.deadline < now, self.under_way.values())
         ):
             invocation.expire()
-        period = min(max(self.settings.request_timeout_seconds / 20, 0.02), 0.5)
-        self.loop.call_later(period, self.keep_time)
 
     def invoke(self, request: HttpRequest, name: str, respond: Respond) -> Invocation:
         """Begin; ``respond`` is called once, unless the result is cancelled first."""

@@ -30,6 +30,9 @@ from model_server.errors import (
     Problem,
     ProblemError,
     ServerError,
+    ServerUnavailable,
+    WorkerDied,
+    problem_of_text,
 )
 from model_server.model import Model, State, Worker
 from model_server.model_dirs import resolve, shown
@@ -59,6 +62,7 @@ class Lifecycle:
         *,
         limit_bytes: int,
         overhead_bytes: Callable[[], int],
+        zygote_bytes: Callable[[str], int],
     ) -> None:
         self.models: dict[str, Model] = {}
         self.counts = LoadCounts()
@@ -69,9 +73,12 @@ class Lifecycle:
         if not settings.multi_model:
             self._roots = (*self._roots, settings.model_dir)
         self._overhead_bytes = overhead_bytes
+        self._zygote_bytes = zygote_bytes
         self._learned_bytes: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers: Workers
+        self._stopping = False
+        self._drain_limit_seconds = settings.drain_timeout_seconds
 
     def use(self, workers: Workers) -> None:
         """Where processes come from. Call once, before anything else."""
@@ -82,10 +89,12 @@ class Lifecycle:
     async def load(self, name: str, url: str) -> None:
         """Load a model; returns when it can serve. Raises ServerError or HandlerError."""
         while True:
+            self._check_running()
             await self._until_free(name)
             plan = await asyncio.to_thread(self._inspect, url)
             if name not in self.models:
                 break
+        self._check_running()
         model = self._reserve(name, url, plan)
         # Goes on when the caller leaves: whoever asks next finds the model loaded.
         await asyncio.shield(self._spawn(self._bring_up(model)))
@@ -97,7 +106,8 @@ class Lifecycle:
         model.move(State.UNLOADING)
         self._withdraw(model)
         while model.workers:
-            await self._workers.end(list(model.workers), drain=not was_loading)
+            limit = self._drain_limit_seconds
+            await self._workers.end(model, drain=not was_loading, limit_seconds=limit)
         self._drop(model)
         self.counts.unloads += 1
         log.info("unloaded", extra={"model": name})
@@ -142,7 +152,8 @@ class Lifecycle:
         )
         if model.state is State.READY and not any(other.ready for other in model.workers):
             model.move(State.RESTARTING)
-        self._spawn(self._revive(model))
+        if not model.reviving:
+            self._spawn(self._revive(model))
 
     async def remeasure(self) -> None:
         """Measure models that were used since the last time: memory grows with the first requests.
@@ -157,12 +168,14 @@ class Lifecycle:
                 await self._measure(model, [worker])
 
     async def abort_loads(self) -> None:
-        """Give up what is still loading; whoever waits for it hears so."""
+        """Load nothing more, and give up what is still loading; whoever waits for it hears so."""
+        self._stopping = True
         loading = [m.name for m in self.models.values() if m.state is State.LOADING]
-        await asyncio.gather(*(self.unload(name) for name in loading))
+        await asyncio.gather(*map(self.unload, loading), return_exceptions=True)
 
-    async def close(self) -> None:
-        """Drain and unload everything."""
+    async def close(self, drain_limit_seconds: float) -> None:
+        """Drain and unload everything, within the limit."""
+        self._drain_limit_seconds = drain_limit_seconds
         for model in list(self.models.values()):
             if model.state is not State.UNLOADING:
                 self._spawn(self.unload(model.name))
@@ -178,6 +191,11 @@ class Lifecycle:
         )
 
     # --- how ------------------------------------------------------------------------------------
+
+    def _check_running(self) -> None:
+        """Raise when nothing may be loaded any more."""
+        if self._stopping:
+            raise ServerUnavailable("the server is stopping")
 
     def _find(self, name: str) -> Model:
         model = self.models.get(name)
@@ -212,17 +230,23 @@ class Lifecycle:
 
     def _reserve(self, name: str, url: str, plan: ModelPlan) -> Model:
         """Take the memory and the name, in one step."""
+        need = self._admitted_bytes(plan)
+        model = Model(name, url, plan, self._run_dir.model_socket(name), held_bytes=need)
+        self.models[name] = model
+        return model
+
+    def _admitted_bytes(self, plan: ModelPlan) -> int:
+        """What the model is predicted to take. Raises OutOfMemory when that does not fit."""
         need = memory.predict_bytes(
             weight_bytes=plan.weight_bytes,
             learned_bytes=self._learned_bytes.get(plan.model_dir),
             workers=self._settings.workers_per_model,
         )
-        if reason := memory.refusal(need, self.ledger()):
+        zygote = self._zygote_bytes(plan.framework)
+        if reason := memory.refusal(need + zygote, self.ledger()):
             self.counts.failures += 1
             raise OutOfMemory(reason)
-        model = Model(name, url, plan, self._run_dir.model_socket(name), held_bytes=need)
-        self.models[name] = model
-        return model
+        return need
 
     async def _bring_up(self, model: Model) -> None:
         started = time.monotonic()
@@ -236,7 +260,6 @@ class Lifecycle:
         model.load_seconds = time.monotonic() - started
         self.counts.loads += 1
         self.counts.load_seconds += model.load_seconds
-        self._learned_bytes[model.plan.model_dir] = model.held_bytes // len(model.workers)
         self._publish(model)
         model.move(State.READY)
         seconds, mib = model.load_seconds, model.held_bytes >> 20
@@ -252,7 +275,12 @@ class Lifecycle:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.workers_per_model):
                 group.create_task(self._workers.start(model, listener))
+        if len(model.workers) < self._settings.workers_per_model:
+            raise WorkerDied("a process of the model died right after it had loaded")
         self._account(model)
+        self._learned_bytes[model.plan.model_dir] = model.held_bytes // len(model.workers)
+        if reason := memory.overrun(model.held_bytes, self.ledger()):
+            raise OutOfMemory(reason)
 
     async def _failed_to_load(self, model: Model, problem: Problem) -> ServerError:
         """Clean up and say why."""
@@ -260,28 +288,41 @@ class Lifecycle:
             return _unloaded_meanwhile(model)
         model.problem = problem
         log.error("load failed: %s", problem.message, extra={"model": model.name})
-        await self._workers.end(list(model.workers), drain=False)
-        if model.name in self.models and not model.is_leaving:
+        await self._workers.end(model, drain=False)
+        if not model.is_leaving:
             self._drop(model)
         return ProblemError(problem)
 
     async def _revive(self, model: Model) -> None:
-        """Bring a worker back, or give the model up after several attempts."""
-        while model.state in (State.READY, State.RESTARTING):
-            await asyncio.sleep(restart_delay(model.failures_in_a_row))
-            if model.state not in (State.READY, State.RESTARTING) or model.listener is None:
-                return
-            try:
-                await self._workers.start(model, model.listener)
-            except (ServerError, HandlerError, OSError) as error:
-                model.failures_in_a_row += 1
-                if model.failures_in_a_row >= GIVE_UP_AFTER:
-                    self._give_up(model, problem_of(error))
-                    return
-                continue
+        """Start workers until the model has all of them again, or give it up.
+
+        One of these for a model, however many of its workers die.
+        """
+        model.reviving = True
+        try:
+            while self._lacks_workers(model):
+                await asyncio.sleep(restart_delay(model.failures_in_a_row))
+                if self._lacks_workers(model):
+                    await self._start_another(model)
+        finally:
+            model.reviving = False
+
+    def _lacks_workers(self, model: Model) -> bool:
+        alive = model.state in (State.READY, State.RESTARTING) and not self._stopping
+        ready = sum(worker.ready for worker in model.workers)
+        return alive and ready < self._settings.workers_per_model
+
+    async def _start_another(self, model: Model) -> None:
+        assert model.listener is not None
+        try:
+            await self._workers.start(model, model.listener)
+        except (ServerError, OSError) as error:
+            model.failures_in_a_row += 1
+            if model.failures_in_a_row >= GIVE_UP_AFTER:
+                self._give_up(model, problem_of(error))
+        else:
             if not model.is_leaving:
                 self._revived(model)
-            return
 
     def _revived(self, model: Model) -> None:
         model.restarts += 1
@@ -309,9 +350,12 @@ class Lifecycle:
         wait = model.retry_at - time.monotonic()
         if wait > 0:
             raise ModelFailed(model.problem.message, retry_after_seconds=wait)
+        self._check_running()
+        need = self._admitted_bytes(model.plan)
+        self._listen(model)
+        model.held_bytes = need
         model.move(State.RESTARTING)
         model.failures_in_a_row = GIVE_UP_AFTER - 1
-        self._listen(model)
         self._spawn(self._revive(model))
 
     def _listen(self, model: Model) -> socket.socket:
@@ -355,7 +399,7 @@ class Lifecycle:
             measured = await asyncio.to_thread(probe.private_bytes, worker.pid)
             if measured and worker.ready:
                 worker.private_bytes = measured
-        if model.state is State.READY:
+        if model.state is State.READY and model.workers:
             self._account(model)
             self._learned_bytes[model.plan.model_dir] = model.held_bytes // len(model.workers)
 
@@ -372,6 +416,6 @@ def problem_of(error: BaseException) -> Problem:
         case ServerError():
             return error.problem()
         case HandlerError():
-            return Problem(error.status, error.kind, error.message)
+            return problem_of_text(error.status, error.kind, error.message)
         case _:
             return ServerError(f"{type(error).__name__}: {error}").problem()

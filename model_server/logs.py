@@ -26,6 +26,9 @@ MAX_LINE_BYTES = 64 * 1024
 MAX_TEXT_CHARS = 32 * 1024
 MAX_NAME_CHARS = 200
 
+# How long the last lines may take to be written when the process ends.
+_LAST_LINES_SECONDS = 2.0
+
 logger = logging.getLogger("modelyard")
 
 
@@ -144,11 +147,29 @@ def configure_in_background(level: str, log_format: str) -> QueueListener:
     """The same, but written by a thread: for event loops, which a stalled log must not stop."""
     configure(level, log_format)
     records: queue.Queue[logging.LogRecord] = queue.Queue(maxsize=10_000)
-    listener = QueueListener(records, *logging.getLogger().handlers)
+    listener = _Writer(records, *logging.getLogger().handlers)
     front = _DroppingHandler(records)
     logging.basicConfig(level=level, handlers=[front], force=True)
     listener.start()
     return listener
+
+
+class _Writer(QueueListener):
+    """Writes in a thread, for whose last lines nobody waits for ever."""
+
+    def stop(self) -> None:
+        """Write what is queued, unless the log has stalled.
+
+        Then this ends the process at once: the interpreter would wait for the thread's lock.
+        """
+        thread = self._thread
+        with suppress(queue.Full):
+            self.enqueue_sentinel()
+        if thread is not None:
+            thread.join(_LAST_LINES_SECONDS)
+            if thread.is_alive():
+                os._exit(0)
+        self._thread = None
 
 
 class _DroppingHandler(QueueHandler):

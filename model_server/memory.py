@@ -51,5 +51,16 @@ def refusal(need_bytes: int, ledger: Ledger) -> str | None:
     )
 
 
+def overrun(taken_bytes: int, ledger: Ledger) -> str | None:
+    """None when a model that has loaded is within the limit with all others, else the reason."""
+    if ledger.free_bytes >= 0:
+        return None
+    return (
+        f"the model took {_mib(taken_bytes)} when it was loaded, {_mib(-ledger.free_bytes)} more "
+        f"than there was of the limit of {_mib(ledger.limit_bytes)}. "
+        "Unload a model or raise the memory limit (MODELYARD_MEMORY_LIMIT_BYTES)"
+    )
+
+
 def _mib(count: int) -> str:
     return f"{count / MIB:.0f} MiB"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 
 from prometheus_client.core import (
@@ -14,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from model_server import memory, probe, wire
+from model_server import memory, wire
 from model_server.lifecycle import Lifecycle, LoadCounts
 from model_server.model import Model
 from model_server.stats import BUCKET_SECONDS, BUCKETS, Totals
@@ -71,12 +72,18 @@ def _numbers(model: Model, waiting: dict[int, int]) -> _ModelNumbers:
 
 
 def snapshot(
-    lifecycle: Lifecycle, zygotes: ZygotePool, gateways: GatewayTotals
+    lifecycle: Lifecycle,
+    zygotes: ZygotePool,
+    gateways: GatewayTotals,
+    waiting: dict[int, int],
 ) -> Callable[[], str]:
-    """Take all numbers now; the result formats them, in whatever thread."""
-    waiting = probe.waiting_connections()
+    """Take all numbers now; the result formats them, in whatever thread.
+
+    ``waiting`` is what ``probe.waiting_connections`` found.
+    """
     models = [_numbers(model, waiting) for model in lifecycle.models.values()]
-    snap = _Snapshot(models, lifecycle.counts, lifecycle.ledger(), zygotes.warm_bytes, gateways)
+    counts, served = copy(lifecycle.counts), deepcopy(gateways)
+    snap = _Snapshot(models, counts, lifecycle.ledger(), zygotes.warm_bytes, served)
     return lambda: _render(snap)
 
 

@@ -56,8 +56,6 @@ class Worker:
     pid: int = 0
     ready: bool = False
     private_bytes: int = 0
-    # Told to leave before its fork was there: it ends as soon as it is.
-    condemned: bool = False
     # Set when the controller kills it: what its request is told.
     verdict: Problem | None = None
 
@@ -114,6 +112,7 @@ class Model:
     problem: Problem | None = None
     retry_at: float = 0.0
     restarts: int = 0
+    reviving: bool = False
     failures_in_a_row: int = 0
     load_seconds: float = 0.0
     held_bytes: int = 0

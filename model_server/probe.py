@@ -6,6 +6,7 @@ import ctypes
 import os
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -23,7 +24,7 @@ def private_bytes(pid: int) -> int:
     """
     try:
         text = (_PROC / str(pid) / "smaps_rollup").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # gone, or not for us to look at
         return 0
     kib = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
     private = kib.get("Private_Dirty", 0)
@@ -53,7 +54,9 @@ def memory_ceiling_bytes() -> int:
 
 def prefer_as_oom_victim() -> None:
     """When the kernel must kill somebody, let it be a model and not the server."""
-    Path("/proc/self/oom_score_adj").write_text("500")
+    path = Path("/proc/self/oom_score_adj")
+    with suppress(OSError, ValueError):  # some systems do not let a process change it
+        path.write_text(str(max(int(path.read_text()), 500)))
 
 
 def adopt_orphans() -> None:

@@ -11,6 +11,7 @@ import functools
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -57,8 +58,8 @@ class RunDir:
             raise SettingsError(f"run_dir {path!r} is longer than {_MAX_DIRECTORY_BYTES} bytes")
         run_dir = cls(path)
         run_dir._lock()
-        shutil.rmtree(run_dir._models, ignore_errors=True)
-        Path(run_dir._models).mkdir()
+        run_dir._clear()
+        Path(run_dir._models).mkdir(exist_ok=True)
         return run_dir
 
     def _lock(self) -> None:
@@ -69,8 +70,20 @@ class RunDir:
             raise SettingsError(f"run_dir {self.path!r} is in use by another server") from None
 
     def remove(self) -> None:
-        """Remove it with everything in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove what is ours in it, and itself if nothing else is there."""
+        self._clear()
+        for name in (self.settings_file, self.stats_file, f"{self.path}/lock"):
+            Path(name).unlink(missing_ok=True)
+        for directory in (self._models, self.path):
+            with suppress(OSError):  # somebody else's files: not ours to remove
+                Path(directory).rmdir()
+
+    def _clear(self) -> None:
+        """Remove all sockets."""
+        Path(self.control_socket).unlink(missing_ok=True)
+        for pattern in ("*.sock", "*.sock.new"):
+            for path in Path(self._models).glob(pattern):
+                path.unlink(missing_ok=True)
 
 
 def _writable_parent() -> str:

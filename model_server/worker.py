@@ -23,7 +23,7 @@ from handlers.errors import HandlerError
 from handlers.service import load_service
 from handlers.types import Headers, Request, Response, Service
 from model_server import logs, probe, wire
-from model_server.errors import Problem
+from model_server.errors import Problem, problem_of_text
 from model_server.stats import (
     BUSY_SINCE_NS,
     FAILED,
@@ -79,22 +79,29 @@ def _load(spec: wire.WorkerSpec, leash: socket.socket) -> Service:
             threads=spec.threads,
         )
     except HandlerError as error:
+        _end_if_not(pid)
         log.exception("load failed")
-        _fail_load(leash, Problem(error.status, error.kind, _brief(error.message)))
+        _fail_load(leash, problem_of_text(error.status, error.kind, _brief(error.message)))
     except BaseException as error:
+        _end_if_not(pid)
         _log_exit(error)
         _fail_load(
             leash,
-            Problem(
+            problem_of_text(
                 500, "ModelLoadException", _brief(f"the model's code ended its process: {error!r}")
             ),
         )
-    if os.getpid() != pid:
-        os._exit(0)  # a fork made by the model's code came back from it
+    _end_if_not(pid)
     leash.send(
         wire.encode(wire.WorkerReady(time.monotonic() - started, probe.private_bytes(os.getpid())))
     )
     return service
+
+
+def _end_if_not(pid: int) -> None:
+    """End a fork that the model's code made and that came back: it must not speak for us."""
+    if os.getpid() != pid:
+        os._exit(0)
 
 
 def _enter(model_dir: str, leash: socket.socket) -> None:
@@ -103,7 +110,7 @@ def _enter(model_dir: str, leash: socket.socket) -> None:
         os.chdir(model_dir)
     except OSError as error:
         message = f"the model's directory {model_dir} cannot be entered: {error.strerror}"
-        _fail_load(leash, Problem(500, "ModelLoadException", message))
+        _fail_load(leash, problem_of_text(500, "ModelLoadException", message))
 
 
 def _fail_load(leash: socket.socket, problem: Problem) -> NoReturn:
@@ -201,10 +208,10 @@ class Worker:
             ending = error
             text = f"the model's code ended its process: {error!r}"
             reply = _failure(500, "WorkerDiedException", text)
-        if os.getpid() != self._pid:
-            os._exit(0)  # a fork made by the model's code must not answer in our place
+        _end_if_not(self._pid)
         if reply[0].kind or reply[0].status >= 500:
             self._slot[FAILED] += 1
+        self._slot[BUSY_SINCE_NS] = 0  # the model is done; how fast its client reads is another's
         _send(connection, *reply)
         if ending is not None:
             raise ending

@@ -10,7 +10,8 @@ import logging
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from model_server import wire
 from model_server.children import describe_exit, group_is_gone, kill
@@ -24,7 +25,7 @@ from model_server.errors import (
 from model_server.model import Model, Worker
 from model_server.settings import Settings
 from model_server.stats import LAST_USED_NS, STARTED, StatsTable
-from model_server.zygotes import ZygotePool
+from model_server.zygotes import ZygoteDied, ZygotePool
 
 log = logging.getLogger("modelyard.workers")
 
@@ -46,15 +47,25 @@ class Workers:
         self._stats = stats
         self._zygotes = zygotes
         self._on_death = on_death
-        self.drain_limit_seconds = settings.drain_timeout_seconds
         self._ids = itertools.count(1)
         self._by_pid: dict[int, tuple[Model, Worker]] = {}
-        # A death may be reported before the fork that it ends has been answered.
-        self._unclaimed_exits: dict[int, int] = {}
         self._fates: OrderedDict[int, Problem] = OrderedDict()
 
     async def start(self, model: Model, listener: socket.socket) -> None:
         """Fork a worker and return when it has loaded. Raises why it has not."""
+        try:
+            await self._start(model, listener)
+        except ZygoteDied:
+            log.warning("the zygote died while forking; trying a new one")
+        else:
+            return
+        # All anew: a fork that was lost may live, until it finds its leash cut.
+        try:
+            await self._start(model, listener)
+        except ZygoteDied:
+            raise ServerUnavailable("the model's zygote died twice") from None
+
+    async def _start(self, model: Model, listener: socket.socket) -> None:
         limit = self._settings.load_timeout_seconds
         worker, far_end = self._new(model)
         try:
@@ -62,9 +73,15 @@ class Workers:
                 await self._fork(model, worker, listener, far_end)
                 word = await asyncio.shield(worker.word)
         except TimeoutError:
-            kill(worker.pid)
+            self._dismiss(model, worker)
+            await worker.exited
             raise ModelTimeout(f"the load took more than {limit:g} seconds") from None
+        except BaseException:
+            self._dismiss(model, worker)
+            raise
         if isinstance(word, wire.WorkerFailed):
+            self._dismiss(model, worker)  # it is leaving; do not let it linger
+            await worker.exited
             raise ProblemError(word.problem)
         if word is None or worker.exited.done():
             how = describe_exit(await worker.exited)
@@ -72,36 +89,36 @@ class Workers:
         worker.private_bytes = word.private_bytes
         worker.ready = True
 
-    async def end(self, workers: Sequence[Worker], *, drain: bool) -> None:
+    async def end(self, model: Model, *, drain: bool, limit_seconds: float | None = None) -> None:
         """Return when all are gone: after what is queued is done, within the limit, or at once."""
-        exits = [worker.exited for worker in workers]
-        if drain and exits:
-            for worker in workers:
+        workers = list(model.workers)
+        for worker in workers:
+            if not worker.pid:
+                self._dismiss(model, worker)
+        if drain and model.workers:
+            for worker in model.workers:
                 worker.cut_leash()
-            await asyncio.wait(exits, timeout=self.drain_limit_seconds)
+            limit = limit_seconds or self._settings.drain_timeout_seconds
+            await asyncio.wait([worker.exited for worker in workers], timeout=limit)
         for worker in workers:
-            if not worker.exited.done():
-                worker.condemned = True
-                kill(worker.pid)
-        if exits:
-            await asyncio.wait(exits)
+            self._dismiss(model, worker)
         for worker in workers:
+            await worker.exited
             if worker.pid:
                 await group_is_gone(worker.pid)
 
-    def told_of_exit(self, pid: int, code: int) -> None:
-        """A zygote reports the death of a process that it forked."""
-        if pid in self._by_pid:
-            self._exited(pid, code)
+    def _dismiss(self, model: Model, worker: Worker) -> None:
+        """End a worker at once, also one whose fork has been asked for and is not there yet."""
+        if worker.exited.done():
+            return
+        if worker.pid:
+            kill(worker.pid)
         else:
-            self._unclaimed_exits[pid] = code
+            self._forget(model, worker, -1)
 
-    def reaped(self, pid: int, code: int) -> None:
-        """The reaper found a child that nobody started here: a worker that had lost its zygote,
-        or something the model's code left behind.
-        """
+    def told_of_exit(self, pid: int, code: int) -> None:
+        """A process is gone: told by its zygote, or by the reaper when it had lost its zygote."""
         if pid in self._by_pid:
-            kill(pid)  # its group: the zygote would have done it
             self._exited(pid, code)
 
     def _exited(self, pid: int, code: int) -> None:
@@ -173,19 +190,21 @@ class Workers:
             model.plan,
             self._settings.handler_options,
         )
+
+        def register(pid: int) -> None:
+            worker.pid = pid
+            self._by_pid[pid] = (model, worker)
+
+        fork = asyncio.ensure_future(self._zygotes.fork(spec, listener, far_end, register))
         try:
-            worker.pid = await self._zygotes.fork(spec, listener, far_end)
-        except BaseException:
-            self._forget(model, worker, -1)
-            raise
+            either: list[asyncio.Future[Any]] = [fork, worker.exited]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not fork.done():
+                raise WorkerDied("the model's process was given up before it had started")
+            fork.result()
         finally:
+            fork.cancel()
             far_end.close()
-        self._by_pid[worker.pid] = (model, worker)
-        if worker.condemned:
-            kill(worker.pid)
-        code = self._unclaimed_exits.pop(worker.pid, None)
-        if code is not None:
-            self._exited(worker.pid, code)
 
     def _hear(self, worker: Worker) -> None:
         """Take what the worker says of its load, if it has said anything."""

@@ -121,8 +121,10 @@ class Zygote:
                 os.killpg(found.si_pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 log.debug("process group %d is gone already", found.si_pid)
-            os.waitpid(found.si_pid, 0)
+            # Told before it is reaped: should this process die in between, the controller inherits
+            # the dead child, and hears of it twice and not never.
             self._tell(wire.Exited(found.si_pid, -found.si_status if killed else found.si_status))
+            os.waitpid(found.si_pid, 0)
 
     def _tell(self, content: msgspec.Struct) -> None:
         self._control.send(wire.encode(content))

@@ -24,7 +24,7 @@ from model_server.settings import Settings
 log = logging.getLogger("modelyard.zygotes")
 
 # Descriptors under way in a socket are limited by the kernel; forks are quick, so few are enough.
-_FORKS_UNDER_WAY = 32
+_FORKS_UNDER_WAY = 8
 _START_TIMEOUT_SECONDS = 120.0
 _MAX_MESSAGE_BYTES = 65536
 
@@ -61,7 +61,7 @@ class Zygote:
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._forks: dict[int, asyncio.Future[int]] = {}
+        self._forks: dict[int, tuple[asyncio.Future[None], Callable[[int], None]]] = {}
         self._places = asyncio.Semaphore(_FORKS_UNDER_WAY)
         self._channel, self._far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
@@ -105,24 +105,31 @@ class Zygote:
             ) from None
 
     async def fork(
-        self, spec: wire.WorkerSpec, listener: socket.socket, leash: socket.socket
-    ) -> int:
-        """Fork a worker and return its pid. Raises ZygoteDied when the zygote is gone."""
+        self,
+        spec: wire.WorkerSpec,
+        listener: socket.socket,
+        leash: socket.socket,
+        register: Callable[[int], None],
+    ) -> None:
+        """Fork a worker. ``register`` gets its pid before any later news of it can come.
+
+        Raises ZygoteDied when the zygote is gone.
+        """
         await self.wait_ready()
         async with self._places:
             if not self.alive:
                 raise ZygoteDied(self.framework)
-            answer: asyncio.Future[int] = self._loop.create_future()
-            self._forks[spec.worker_id] = answer
+            answer: asyncio.Future[None] = self._loop.create_future()
+            self._forks[spec.worker_id] = answer, register
             fds = [listener.fileno(), leash.fileno()]
             try:
                 socket.send_fds(self._channel, [wire.encode(spec)], fds)
-                pid = await answer
+                await answer
             except (BrokenPipeError, ConnectionResetError):
+                self._receive()
                 raise ZygoteDied(self.framework) from None
             finally:
                 self._forks.pop(spec.worker_id, None)
-            return pid
 
     def close(self) -> None:
         """Let it go: it leaves when it sees the channel closed."""
@@ -138,7 +145,7 @@ class Zygote:
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                data = b""
+                continue  # it left requests unread; what it has said is still to be read
             if not data:
                 self._gone("hung up")
                 return
@@ -154,12 +161,15 @@ class Zygote:
             case wire.ZygoteFailed(text):
                 self._settle(ServerUnavailable(f"{self.framework} cannot be imported: {text}"))
             case wire.Forked(worker_id, pid):
-                if (answer := self._forks.get(worker_id)) and not answer.done():
-                    answer.set_result(pid)
-                else:
+                answer, register = self._forks.get(worker_id, (None, None))
+                if answer is None or register is None or answer.done():
                     kill(pid)  # nobody waits for it any more
+                else:
+                    register(pid)
+                    answer.set_result(None)
             case wire.ForkFailed(worker_id, text):
-                if (answer := self._forks.get(worker_id)) and not answer.done():
+                answer, _ = self._forks.get(worker_id, (None, None))
+                if answer is not None and not answer.done():
                     answer.set_exception(ServerUnavailable(f"cannot start a process: {text}"))
             case wire.Exited(pid, code):
                 self._on_worker_exit(pid, code)
@@ -188,7 +198,7 @@ class Zygote:
         self.close()
         self.was_warm = self._ready.done() and self._ready.exception() is None
         self._settle(ServerUnavailable(f"the {self.framework} zygote {how}"))
-        for answer in self._forks.values():
+        for answer, _ in self._forks.values():
             if not answer.done():
                 answer.set_exception(ZygoteDied(self.framework))
         log.warning("zygote %s (pid %d) %s", self.framework, self.pid, how)
@@ -221,9 +231,7 @@ class ZygotePool:
         """The framework's zygote, started if there is none alive."""
         zygote = self._zygotes.get(framework)
         if zygote is None or not zygote.alive:
-            zygote = self._zygotes[framework] = Zygote(
-                framework, on_worker_exit=self._on_worker_exit, on_gone=self._replace
-            )
+            zygote = Zygote(framework, on_worker_exit=self._on_worker_exit, on_gone=self._replace)
             zygote.start(
                 self._children,
                 self._settings,
@@ -231,20 +239,19 @@ class ZygotePool:
                 stats_path=self._stats_path,
                 environment=self._environment,
             )
+            self._zygotes[framework] = zygote
         return zygote
 
     async def fork(
-        self, spec: wire.WorkerSpec, listener: socket.socket, leash: socket.socket
-    ) -> int:
-        """Fork a worker from the right zygote; a zygote that dies meanwhile is replaced once."""
-        try:
-            return await self.get(spec.plan.framework).fork(spec, listener, leash)
-        except ZygoteDied:
-            log.warning("zygote %s died while forking; trying a new one", spec.plan.framework)
-        try:
-            return await self.get(spec.plan.framework).fork(spec, listener, leash)
-        except ZygoteDied:
-            raise ServerUnavailable(f"the {spec.plan.framework} zygote died twice") from None
+        self,
+        spec: wire.WorkerSpec,
+        listener: socket.socket,
+        leash: socket.socket,
+        register: Callable[[int], None],
+    ) -> None:
+        """Fork a worker from the right zygote, see ``Zygote.fork``."""
+        zygote = self.get(spec.plan.framework)
+        await zygote.fork(spec, listener, leash, register)
 
     def _replace(self, gone: Zygote) -> None:
         """Start a zygote that worked again, so that the next load finds it warm."""
@@ -276,6 +283,13 @@ class ZygotePool:
         return {
             name: zygote.private_bytes for name, zygote in self._zygotes.items() if zygote.alive
         }
+
+    def bytes_to_start(self, framework: str) -> int:
+        """What the framework's zygote is going to take: nothing when it is there."""
+        zygote = self._zygotes.get(framework)
+        if zygote is not None and zygote.alive and zygote.private_bytes:
+            return 0
+        return FRAMEWORKS[framework].resident_bytes
 
     def close(self) -> None:
         """Let all of them go."""

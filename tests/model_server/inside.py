@@ -42,14 +42,18 @@ def zygotes(own: OwnServer) -> set[int]:
 
 def master(own: OwnServer) -> int:
     """Gunicorn's master; 0 while there is none."""
-    found = _running(own, "-m gunicorn")
+    found = _running(own, "-m container.gunicorn_main")
     return next((pid for pid in found if parent_of(pid) == own.process.pid), 0)
 
 
 def gateways(own: OwnServer) -> set[int]:
     """The gateways, which are the master's children."""
     parent = master(own)
-    return {pid for pid in _running(own, "-m gunicorn") if parent and parent_of(pid) == parent}
+    return {
+        pid
+        for pid in _running(own, "-m container.gunicorn_main")
+        if parent and parent_of(pid) == parent
+    }
 
 
 def workers(endpoint: Endpoint, name: str) -> list[dict[str, Any]]:
@@ -65,5 +69,6 @@ def pids(endpoint: Endpoint, name: str) -> set[int]:
 
 def kill(pid: int) -> None:
     """SIGKILL, and wait until the kernel has carried it out."""
+    assert pid > 0  # 0 would be our own process group
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: not is_running(pid))

@@ -93,7 +93,9 @@ class Nursery:
         leash.setblocking(False)
         try:
             with far_end:
-                pid = await self.zygotes.fork(spec, listener, far_end)
+                pids: list[int] = []
+                await self.zygotes.fork(spec, listener, far_end, pids.append)
+                (pid,) = pids
             data = await asyncio.get_running_loop().sock_recv(leash, 1 << 16)
         except BaseException:
             leash.close()
