@@ -74,6 +74,11 @@ class Worker:
         """Has it finished any request?"""
         return self.slot[FINISHED] > 0
 
+    async def gone(self) -> int:
+        """Wait for its end; its exit code. Giving up the wait does not give up ``exited``."""
+        await asyncio.wait([self.exited])
+        return self.exited.result()
+
     def cut_leash(self) -> None:
         """Tell it to finish what is queued and leave."""
         with contextlib.suppress(OSError):  # it may be gone already

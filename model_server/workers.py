@@ -74,17 +74,17 @@ class Workers:
                 word = await asyncio.shield(worker.word)
         except TimeoutError:
             self._dismiss(model, worker)
-            await worker.exited
+            await worker.gone()
             raise ModelTimeout(f"the load took more than {limit:g} seconds") from None
         except BaseException:
             self._dismiss(model, worker)
             raise
         if isinstance(word, wire.WorkerFailed):
             self._dismiss(model, worker)  # it is leaving; do not let it linger
-            await worker.exited
+            await worker.gone()
             raise ProblemError(word.problem)
         if word is None or worker.exited.done():
-            how = describe_exit(await worker.exited)
+            how = describe_exit(await worker.gone())
             raise WorkerDied(f"the model's process {how} while it was loading")
         worker.private_bytes = word.private_bytes
         worker.ready = True
@@ -103,7 +103,7 @@ class Workers:
         for worker in workers:
             self._dismiss(model, worker)
         for worker in workers:
-            await worker.exited
+            await worker.gone()
             if worker.pid:
                 await group_is_gone(worker.pid)
 
