@@ -318,13 +318,15 @@ class Lifecycle:
             await self._workers.start(model, model.listener)
         except (ServerError, OSError) as error:
             model.failures_in_a_row += 1
-            if model.failures_in_a_row >= GIVE_UP_AFTER:
+            model.failed_starts += 1
+            if model.failed_starts >= GIVE_UP_AFTER:
                 self._give_up(model, problem_of(error))
         else:
             if not model.is_leaving:
                 self._revived(model)
 
     def _revived(self, model: Model) -> None:
+        model.failed_starts = 0
         model.restarts += 1
         self.counts.restarts += 1
         self._account(model)
@@ -355,7 +357,7 @@ class Lifecycle:
         self._listen(model)
         model.held_bytes = need
         model.move(State.RESTARTING)
-        model.failures_in_a_row = GIVE_UP_AFTER - 1
+        model.failed_starts = GIVE_UP_AFTER - 1  # one attempt
         self._spawn(self._revive(model))
 
     def _listen(self, model: Model) -> socket.socket:
