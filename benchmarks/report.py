@@ -29,9 +29,10 @@ Modelyard beside AWS multi-model-server 1.1.11 (with sagemaker-inference 1.10.1)
 
 {failures}## What holds it back
 
-- A model that computes is bound by its own work, in both servers. Of about 0.2 ms that a scikit-learn
-  request takes in the model's process, two thirds are `LogisticRegression.predict` itself; on two
-  cores, client, gateway and model share what is left. The torch model is all matrix product.
+- A model that computes is bound by its own work, in both servers. Of about 0.2 ms that a
+  scikit-learn request takes in the model's process, two thirds are `LogisticRegression.predict`
+  itself; on two cores, client, gateway and model share what is left. The torch model is all matrix
+  product.
 - Memory after the start is that of three warm zygotes, one for each framework; `MODELYARD_PRELOAD`
   narrows them. From the second model on it pays back.
 

@@ -118,8 +118,8 @@ class Model:
     retry_at: float = 0.0
     restarts: int = 0
     reviving: bool = False
-    # Deaths without a request served in between, which set the back-off; and starts that failed, after
-    # some of which the model is given up.
+    # Deaths without a request served in between, which set the back-off; and starts that failed,
+    # after some of which the model is given up.
     failures_in_a_row: int = 0
     failed_starts: int = 0
     load_seconds: float = 0.0
