@@ -28,15 +28,12 @@ from model_server.lifeline import Lifeline
 from model_server.metrics import GatewayTotals, snapshot
 from model_server.model import State
 from model_server.run_dir import RunDir
-from model_server.settings import PRELOAD_AUTO, PRELOAD_NONE, Settings
+from model_server.settings import PRELOAD_AUTO, PRELOAD_NONE, SINGLE_MODEL, Settings
 from model_server.stats import StatsTable
 from model_server.workers import Workers
 from model_server.zygotes import ZygotePool
 
 log = logging.getLogger("modelyard")
-
-# The one model of single-model mode.
-SINGLE_MODEL = "model"
 
 # Zygotes that warm up by themselves may take this share of the memory limit.
 _PRELOAD_SHARE = 0.1

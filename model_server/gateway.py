@@ -33,11 +33,10 @@ from model_server.invocation import Invoker
 from model_server.model_dirs import shown
 from model_server.responses import json_response, problem_response
 from model_server.run_dir import RunDir
-from model_server.settings import MIB, Settings
+from model_server.settings import MIB, SINGLE_MODEL, Settings
 
 log = logging.getLogger("modelyard.gateway")
 
-SINGLE_MODEL = "model"
 MAX_NAME_BYTES = 16 * 1024
 _PAGE_LIMIT = 100
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MIB = 1 << 20
+from model_server.settings import MIB
 
 # What a model takes besides its weights: interpreter state that is written to, buffers, modules.
 FLOOR_BYTES = 8 * MIB

@@ -19,6 +19,9 @@ MIB = 1 << 20
 # Connections to the port that may wait to be accepted.
 TCP_BACKLOG = 2048
 
+# The name of the one model of single-model mode.
+SINGLE_MODEL = "model"
+
 PRELOAD_AUTO = "auto"
 PRELOAD_NONE = "none"
 

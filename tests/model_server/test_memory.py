@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_server.memory import FLOOR_BYTES, MIB, Ledger, predict_bytes, refusal
+from model_server.memory import FLOOR_BYTES, Ledger, predict_bytes, refusal
+from model_server.settings import MIB
 
 BYTES = st.integers(0, 1 << 45)
 
