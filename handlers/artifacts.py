@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 # What counts towards the predicted size of a model, whoever may read it.
 WEIGHT_EXTENSIONS = frozenset(
@@ -14,6 +16,32 @@ WEIGHT_EXTENSIONS = frozenset(
         *(".bst", ".cbm", ".model", ".ubj", ".xgb"),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The top level of a model directory, which is all that frameworks are told apart by.
+
+    ``files`` and ``directories`` are names, sorted. Looking into a few small files is allowed.
+    """
+
+    path: Path
+    files: tuple[str, ...]
+    directories: tuple[str, ...] = ()
+
+    def start_of(self, name: str, count: int = 4096) -> bytes:
+        """The first bytes of a file; none if it cannot be read, as the load will tell."""
+        try:
+            with (self.path / name).open("rb") as file:
+                return file.read(count)
+        except OSError:
+            return b""
+
+    def only(self, name: str) -> Contents:
+        """The same directory as if it held nothing but ``name``."""
+        if name.strip("/") in self.directories or (self.path / name).is_dir():
+            return Contents(self.path, (), (name.strip("/"),))
+        return Contents(self.path, (name,))
 
 
 def _extension(name: str) -> str:

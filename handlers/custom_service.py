@@ -1,7 +1,6 @@
 """Models that follow multi-model-server's convention: ``handle(data, context)``.
 
 ``data`` is a list with one dict per request of the batch, and the answer a list of the same length.
-At present a batch is one request.
 
 Two styles: a module with a function (``handle`` unless the handler names another), which is called
 once with None at load time; or a module with one class that has ``initialize(context)`` and
@@ -16,9 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from handlers.context import Context
-from handlers.errors import InvalidOutput, ModelLoadError
+from handlers.errors import HandlerError, InvalidOutput, ModelLoadError
 from handlers.responses import body_of, response_of
-from handlers.types import HandlerOptions, ModelPlan, Request, Response
+from handlers.types import HandlerOptions, ModelPlan, Request, Resources, Response
 from handlers.user_code import classes_of, import_handler
 
 Handle = Callable[[Any, Context], Any]
@@ -31,11 +30,17 @@ class CustomService:
         self._handle = handle
         self._context = context
 
+    takes_batches = True
+
     def invoke(self, request: Request) -> Response:
         """Answer one request, as a batch of one."""
-        return self._invoke_batch([request])[0]
+        return self._handle_all([request])[0]
 
-    def _invoke_batch(self, batch: Sequence[Request]) -> list[Response]:
+    def invoke_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
+        """Answer a batch by one call of the handler."""
+        return list(self._handle_all(batch))
+
+    def _handle_all(self, batch: Sequence[Request]) -> list[Response]:
         self._context.begin(batch)
         data = [{"body": bytearray(request.body)} for request in batch]
         results = _checked(self._handle(data, self._context), len(batch))
@@ -62,7 +67,7 @@ def _checked(results: Any, count: int) -> list[Any]:
 
 
 def load_custom_service(
-    plan: ModelPlan, context: Context, options: HandlerOptions
+    plan: ModelPlan, context: Context, options: HandlerOptions, resources: Resources
 ) -> CustomService:
     """Import the handler and let it load its model. Errors are the author's own."""
     name, _, function_name = (plan.handler or "").partition(":")

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers.artifacts import candidates, holds_weights
+from handlers.artifacts import Contents, candidates, holds_weights
 from handlers.errors import ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework, for_artifact
 from handlers.imports import imported_modules
@@ -42,23 +42,13 @@ class _Code:
     handler: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Root:
-    """The top level of a model directory: names, and the size of the files that hold weights."""
-
-    path: Path
-    files: tuple[str, ...]
-    directories: tuple[str, ...]
-    weight_bytes: int
-
-
 def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
     """Plan the load of a directory. Raises ``ModelLoadError`` when nothing in it can be served."""
-    root = _read_root(model_dir)
+    root, weight_bytes = _read_root(model_dir)
     manifest = read_manifest(model_dir)
     code = _find_code(root, manifest, options)
     artifact = entry(manifest, "serializedFile")
-    framework, artifact = _choose(root, code, artifact)
+    framework, loader, artifact = _choose(root, code, artifact)
     if code.interface is Interface.DEFAULT:
         _check_default(root, framework, artifact, options)
     return ModelPlan(
@@ -68,12 +58,14 @@ def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
         script=str(code.script) if code.script else None,
         handler=code.handler,
         artifact=artifact,
+        loader=loader.NAME if loader else None,
         code_dirs=_code_dirs(model_dir, code.script, options),
-        weight_bytes=root.weight_bytes,
+        weight_bytes=weight_bytes,
     )
 
 
-def _read_root(model_dir: Path) -> _Root:
+def _read_root(model_dir: Path) -> tuple[Contents, int]:
+    """What lies there, and the size of the files that hold weights."""
     if not model_dir.is_dir():
         raise ModelLoadError(
             f"{model_dir} is not a directory. The url of a model is the directory its archive was "
@@ -88,10 +80,10 @@ def _read_root(model_dir: Path) -> _Root:
             elif item.is_file():  # follows links, and skips those that lead nowhere
                 files.append(item.name)
                 weight_bytes += item.stat().st_size if holds_weights(item.name) else 0
-    return _Root(model_dir, tuple(sorted(files)), tuple(sorted(directories)), weight_bytes)
+    return Contents(model_dir, tuple(sorted(files)), tuple(sorted(directories))), weight_bytes
 
 
-def _find_code(root: _Root, manifest: dict[str, Any] | None, options: HandlerOptions) -> _Code:
+def _find_code(root: Contents, manifest: dict[str, Any] | None, options: HandlerOptions) -> _Code:
     handler = entry(manifest, "handler")
     if handler is not None:
         return _custom_service(root, handler, f"{MANIFEST} names", options)
@@ -104,7 +96,7 @@ def _find_code(root: _Root, manifest: dict[str, Any] | None, options: HandlerOpt
     return _Code(Interface.DEFAULT, _first_file([root.path / "code", root.path], model_file))
 
 
-def _custom_service(root: _Root, handler: str, said: str, options: HandlerOptions) -> _Code:
+def _custom_service(root: Contents, handler: str, said: str, options: HandlerOptions) -> _Code:
     """``module[:function]`` or ``/path/file.py[:function]``, as multi-model-server reads it."""
     module, _, function = handler.partition(":")
     module = module.removesuffix(".py")
@@ -148,31 +140,36 @@ def _first_file(directories: list[Path], name: str) -> Path | None:
     return next((d / name for d in directories if (d / name).is_file()), None)
 
 
-def _choose(root: _Root, code: _Code, artifact: str | None) -> tuple[Framework, str | None]:
-    """The framework to fork from, and the artifact its default loader would read.
+def _choose(
+    root: Contents, code: _Code, named: str | None
+) -> tuple[Framework, Framework | None, str | None]:
+    """The framework to fork from; the one whose loader would read the artifact; the artifact.
 
     What the code imports decides; code that imports no known framework goes by the artifact.
     """
-    files = root.files if artifact is None else (artifact,)
-    found = for_artifact(files)
+    contents = root if named is None else root.only(named)
+    found = for_artifact(contents)
     wanted = None
     if code.script is not None and code.interface is not Interface.DEFAULT:
         imports = imported_modules(code.script)
         wanted = next(
             (f for f in FRAMEWORKS.values() if imports & set(f.MODULES) and f.installed()), None
         )
-    if wanted is not None:
-        return wanted, wanted.find_artifact(files) or (found[1] if found else None)
+    own = wanted.find_artifact(contents) if wanted is not None else None
+    if wanted is not None and own is not None:
+        return wanted, wanted, own
     if found is None:
-        return FRAMEWORKS["python"], artifact
+        return wanted or FRAMEWORKS["python"], None, named
     framework, artifact = found
+    if wanted is not None:
+        return wanted, framework, artifact
     if code.interface is not Interface.DEFAULT and not framework.installed():
-        return FRAMEWORKS["python"], artifact
-    return framework, artifact
+        return FRAMEWORKS["python"], framework, artifact
+    return framework, framework, artifact
 
 
 def _check_default(
-    root: _Root, framework: Framework, artifact: str | None, options: HandlerOptions
+    root: Contents, framework: Framework, artifact: str | None, options: HandlerOptions
 ) -> None:
     """Raise unless the framework can load the artifact by itself."""
     if artifact is None or framework.NAME == "python":
@@ -188,7 +185,7 @@ def _check_default(
         )
 
 
-def _nothing_servable(root: _Root, options: HandlerOptions) -> str:
+def _nothing_servable(root: Contents, options: HandlerOptions) -> str:
     extensions = [extension for f in FRAMEWORKS.values() for extension in f.EXTENSIONS]
     several = candidates(root.files, extensions)
     if len(several) > 1:

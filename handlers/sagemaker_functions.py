@@ -6,7 +6,7 @@ function is, and the model is served by its artifact alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 from handlers.arity import user_function
 from handlers.codecs import STR_TYPES, decode_text
 from handlers.context import Context
-from handlers.errors import InvalidOutput, ModelLoadError
-from handlers.frameworks import FRAMEWORKS, Framework, for_artifact
+from handlers.errors import HandlerError, InvalidOutput, ModelLoadError
+from handlers.frameworks import FRAMEWORKS, Framework
 from handlers.media_types import JSON, accepts_anything, first_choice, parse
 from handlers.remembered import remembered
 from handlers.responses import body_of, response_of
-from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Response
+from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Resources, Response
 from handlers.user_code import import_file
 
 ARGUMENTS = {
@@ -58,6 +58,12 @@ class SageMakerFunctions:
         self._input_fn = functions.get("input_fn")
         self._predict_fn: Callable[..., Any] = functions.get("predict_fn") or framework.predict_fn
         self._output_fn = functions.get("output_fn")
+
+    takes_batches = False
+
+    def invoke_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
+        """Answer one after another."""
+        return [self.invoke(request) for request in batch]
 
     def invoke(self, request: Request) -> Response:
         """Answer one request through transform_fn, or input_fn, predict_fn and output_fn."""
@@ -133,7 +139,7 @@ def _charset_and_type(content_type: str) -> tuple[str | None, str]:
 
 
 def load_functions(
-    plan: ModelPlan, context: Context, options: HandlerOptions
+    plan: ModelPlan, context: Context, options: HandlerOptions, resources: Resources
 ) -> SageMakerFunctions:
     """Import the script, if there is one, and load the model. Errors are the author's own."""
     functions: Functions = {}
@@ -141,7 +147,7 @@ def load_functions(
         functions = functions_of(import_file(Path(plan.script)), context)
     if "pre_model_fn" in functions:
         functions["pre_model_fn"](plan.model_dir)
-    model, framework = _load_model(plan, functions)
+    model, framework = _load_model(plan, functions, resources)
     if "model_warmup_fn" in functions:
         functions["model_warmup_fn"](plan.model_dir, model)
     return SageMakerFunctions(
@@ -170,20 +176,21 @@ def functions_of(module: ModuleType, context: Context) -> Functions:
     return functions
 
 
-def _load_model(plan: ModelPlan, functions: Functions) -> tuple[Any, Framework]:
+def _load_model(
+    plan: ModelPlan, functions: Functions, resources: Resources
+) -> tuple[Any, Framework]:
     """The model, and the framework whose functions stand in for missing ones."""
     if "model_fn" in functions:
         return functions["model_fn"](plan.model_dir), FRAMEWORKS[plan.framework]
-    found = for_artifact([plan.artifact]) if plan.artifact else None
-    if found is None:
+    if plan.loader is None:
         where = Path(plan.script).name if plan.script else "The model"
         raise ModelLoadError(
             f"{where} defines no model_fn, and {plan.model_dir} holds no file that could be loaded "
             "without one. Define model_fn(model_dir)."
         )
-    framework, _ = found
+    framework = FRAMEWORKS[plan.loader]
     try:
-        return framework.load(plan), framework
+        return framework.load(plan, resources), framework
     except Exception as error:
         error.add_note(f"while loading {plan.artifact}")
         raise

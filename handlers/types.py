@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeVar, overload
+
+from handlers.errors import HandlerError
 
 Default = TypeVar("Default")
 
@@ -88,12 +90,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back to the client. ``headers`` are extra ones; framing headers are ours."""
+    """What goes back to the client. ``headers`` are extra ones; framing headers are ours.
+
+    With ``stream`` the body is ``body`` followed by its chunks, sent as each is there. Iterating
+    runs the model's code, so it may raise anything; ``stream.close()`` ends it early.
+    """
 
     body: bytes
     content_type: str = "application/json"
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    stream: Generator[bytes, None, None] | None = None
 
 
 class Interface(Enum):
@@ -102,6 +109,51 @@ class Interface(Enum):
     DEFAULT = "default"  # no code: the framework's loader and predict
     SAGEMAKER = "sagemaker"  # model_fn, input_fn, predict_fn, output_fn, transform_fn
     CUSTOM_SERVICE = "custom-service"  # multi-model-server: handle(data, context)
+    TORCHSERVE = "torchserve"  # BaseHandler: initialize, preprocess, inference, postprocess, handle
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How one model is served: the server's defaults, overridden by the model's own file.
+
+    ``max_batch_delay_ms`` is how long the first request of a batch waits for others. ``threads``
+    compute in each worker. ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    ``share_weights`` allows further workers to be forked from the loaded model. ``environment`` is
+    set before the model's code is imported.
+    """
+
+    min_workers: int = 1
+    max_workers: int = 1
+    batch_size: int = 1
+    max_batch_delay_ms: float = 0.0
+    request_timeout_seconds: float = 60.0
+    threads: int = 1
+    device: str = "auto"
+    pinned: bool = False
+    share_weights: bool = True
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """Packages that a model needs beyond what the server has: an environment of its own.
+
+    ``pins`` are requirement specifiers (of a framework that lives apart, such as MXNet); ``file``
+    is the model's requirements.txt; ``wheels`` a directory of packages, and when it is there
+    nothing is fetched from an index.
+    """
+
+    pins: tuple[str, ...] = ()
+    file: str | None = None
+    wheels: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a model's process may compute with: threads, and the GPU (None: the CPU)."""
+
+    threads: int = 1
+    gpu_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +162,10 @@ class ModelPlan:
 
     ``framework`` names a module of ``handlers.frameworks`` and so the zygote to fork from.
     ``script`` is the file with the model's own code. ``handler`` is ``module:function`` of a custom
-    service. ``artifact`` is the file the default loader reads. ``code_dirs`` go in front of
-    ``sys.path``. ``weight_bytes`` is the size of the files that a load reads, used to predict its
-    memory until it has been measured.
+    service. ``artifact`` is the file or directory that the default loader reads, and ``loader`` the
+    framework whose loader that is. ``code_dirs`` go in front of ``sys.path``. ``weight_bytes`` is
+    the size of the files that a load reads, used to predict its memory until it has been measured.
+    ``requirements`` are None for a model that needs no environment of its own.
     """
 
     model_dir: str
@@ -121,8 +174,11 @@ class ModelPlan:
     script: str | None = None
     handler: str | None = None
     artifact: str | None = None
+    loader: str | None = None
     code_dirs: tuple[str, ...] = ()
     weight_bytes: int = 0
+    settings: ModelSettings = ModelSettings()
+    requirements: Requirements | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +189,29 @@ class HandlerOptions:
     ``handler``: SAGEMAKER_HANDLER, a custom service ``module_or_path[:function]``.
     ``shared_code_dir``: where one script for all models lies (``/opt/ml/models/code``).
     ``default_accept``: SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT, used when a client sends no Accept.
+    ``defaults``: how models are served whose own settings file does not say otherwise.
+    ``model_requirements``: whether a model's requirements.txt is followed.
     """
 
     program: str | None = None
     handler: str | None = None
     shared_code_dir: str = "/opt/ml/models/code"
     default_accept: str = "application/json"
+    defaults: ModelSettings = ModelSettings()
+    model_requirements: bool = True
 
 
 class Service(Protocol):
-    """A loaded model. Called by one thread, one request at a time."""
+    """A loaded model. Called by one thread, one request or one batch at a time."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether ``invoke_batch`` is more than one ``invoke`` after another."""
 
     def invoke(self, request: Request) -> Response:
         """Answer one request, or raise a ``HandlerError``."""
+        ...
+
+    def invoke_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
+        """Answer requests together: for each, in order, a response or why there is none."""
         ...

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from handlers.types import HandlerOptions, ModelPlan
+from handlers.types import HandlerOptions, ModelPlan, Resources
 from model_server.errors import Problem
 
 PREFIX = struct.Struct("<IQ")
@@ -200,7 +200,7 @@ class WorkerSpec(msgspec.Struct, tag=True, frozen=True):
     model_name: str
     plan: ModelPlan
     options: HandlerOptions
-    threads: int = 1
+    resources: Resources = Resources()
 
 
 class ZygoteReady(msgspec.Struct, tag=True, frozen=True):

@@ -76,7 +76,7 @@ def _load(spec: wire.WorkerSpec, leash: socket.socket) -> Service:
             spec.plan,
             model_name=spec.model_name,
             options=spec.options,
-            threads=spec.threads,
+            resources=spec.resources,
         )
     except HandlerError as error:
         _end_if_not(pid)

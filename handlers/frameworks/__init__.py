@@ -7,11 +7,11 @@ without having any framework loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Protocol
 
+from handlers.artifacts import Contents
 from handlers.frameworks import python, pytorch, sklearn
-from handlers.types import ModelPlan
+from handlers.types import ModelPlan, Resources
 
 
 class Framework(Protocol):
@@ -30,14 +30,24 @@ class Framework(Protocol):
         """Endings of the artifacts that ``load`` reads, the preferred one first."""
 
     @property
+    def PINS(self) -> tuple[str, ...]:
+        """Requirements of an environment of its own, for a framework that cannot live with others.
+
+        Empty for one that is installed beside the server.
+        """
+
+    @property
     def resident_bytes(self) -> int:
         """About what a zygote with this framework occupies, to plan which ones fit."""
 
     def installed(self) -> bool:
         """Whether this interpreter has it. Imports nothing."""
 
-    def find_artifact(self, files: Iterable[str]) -> str | None:
-        """Which of the file names is the model, or None when none is or several could be."""
+    def find_artifact(self, contents: Contents) -> str | None:
+        """Which file or directory is the model, or None when none is or several could be.
+
+        Imports nothing, and reads no more than the start of a few files.
+        """
 
     def preload(self) -> None:
         """In the zygote: import everything, and run a tiny model once on one thread.
@@ -49,8 +59,8 @@ class Framework(Protocol):
     def after_fork(self, threads: int) -> None:
         """In a model's process, before its code: computing threads, fresh random state."""
 
-    def load(self, plan: ModelPlan) -> Any:
-        """The model in ``plan.artifact``. Raises ``ModelLoadError``."""
+    def load(self, plan: ModelPlan, resources: Resources) -> Any:
+        """The model in ``plan.artifact``, ready to predict. Raises ``ModelLoadError``."""
 
     def input_fn(self, body: bytes, content_type: str) -> Any:
         """Used where a model has no input_fn."""
@@ -68,11 +78,10 @@ _IN_ORDER: tuple[Framework, ...] = (pytorch, sklearn, python)
 FRAMEWORKS: dict[str, Framework] = {framework.NAME: framework for framework in _IN_ORDER}
 
 
-def for_artifact(files: Iterable[str]) -> tuple[Framework, str] | None:
-    """The first framework that finds its artifact among the files, and the artifact."""
-    names = list(files)
+def for_artifact(contents: Contents) -> tuple[Framework, str] | None:
+    """The first framework that finds its artifact in a directory, and the artifact."""
     for framework in FRAMEWORKS.values():
-        artifact = framework.find_artifact(names)
+        artifact = framework.find_artifact(contents)
         if artifact is not None:
             return framework, artifact
     return None

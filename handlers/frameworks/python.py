@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
 
 from handlers import codecs
+from handlers.artifacts import Contents
 from handlers.errors import ModelLoadError
-from handlers.types import ModelPlan
+from handlers.types import ModelPlan, Resources
 
 NAME = "python"
 MODULES: tuple[str, ...] = ()
 EXTENSIONS: tuple[str, ...] = ()
+PINS: tuple[str, ...] = ()
 resident_bytes = 34 << 20
 
 
@@ -24,7 +25,7 @@ def installed() -> bool:
     return True
 
 
-def find_artifact(files: Iterable[str]) -> str | None:
+def find_artifact(contents: Contents) -> str | None:
     """Never: without a framework a file means nothing."""
     return None
 
@@ -52,7 +53,7 @@ def after_fork(threads: int) -> None:
         np.random.seed(int.from_bytes(os.urandom(4), "big"))
 
 
-def load(plan: ModelPlan) -> Any:
+def load(plan: ModelPlan, resources: Resources) -> Any:
     """There is nothing that could be loaded without code."""
     raise ModelLoadError("A model without a framework needs a model_fn in code/inference.py.")
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers.artifacts import pick
+from handlers.artifacts import Contents, pick
 from handlers.codecs import STR_TYPES
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
 from handlers.media_types import JSON, JSON_LINES, ND_JSON, parse
-from handlers.types import Interface, ModelPlan
+from handlers.types import Interface, ModelPlan, Resources
 from handlers.user_code import classes_of, import_file
 from handlers.weights import build_module, is_torchscript, load_weights
 
 NAME = "pytorch"
 MODULES: tuple[str, ...] = ("torch", "torchvision", "torchaudio", "transformers")
 EXTENSIONS: tuple[str, ...] = (".safetensors", ".pt", ".pth")
+PINS: tuple[str, ...] = ()
 resident_bytes = 230 << 20
 
 # Written by people or in JSON, which has one kind of number: models want float32.
@@ -32,9 +33,9 @@ def installed() -> bool:
     return find_spec("torch") is not None
 
 
-def find_artifact(files: Iterable[str]) -> str | None:
+def find_artifact(contents: Contents) -> str | None:
     """The TorchScript archive, safetensors file or state dict that is the model."""
-    return pick(files, EXTENSIONS)
+    return pick(contents.files, EXTENSIONS)
 
 
 def preload() -> None:
@@ -72,7 +73,7 @@ def after_fork(threads: int) -> None:
     torch.default_generator.manual_seed(int.from_bytes(os.urandom(8), "big", signed=True))
 
 
-def load(plan: ModelPlan) -> Any:
+def load(plan: ModelPlan, resources: Resources) -> Any:
     """The module, ready to predict. Weights are mapped; TorchScript has to be read."""
     if not installed():
         raise ModelLoadError(f"{plan.artifact} needs PyTorch, which is missing.")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers.artifacts import pick
+from handlers.artifacts import Contents, pick
 from handlers.errors import ModelLoadError
 from handlers.frameworks import python
-from handlers.types import ModelPlan
+from handlers.types import ModelPlan, Resources
 
 NAME = "sklearn"
 MODULES: tuple[str, ...] = ("sklearn", "joblib")
 EXTENSIONS: tuple[str, ...] = (".joblib", ".pkl", ".pickle")
+PINS: tuple[str, ...] = ()
 resident_bytes = 125 << 20
 
 PICKLE_START = b"\x80"  # protocol 2 and later; anything else is compressed, or older
@@ -27,9 +27,9 @@ def installed() -> bool:
     return find_spec("sklearn") is not None and find_spec("joblib") is not None
 
 
-def find_artifact(files: Iterable[str]) -> str | None:
+def find_artifact(contents: Contents) -> str | None:
     """The joblib or pickle file that is the model."""
-    return pick(files, EXTENSIONS)
+    return pick(contents.files, EXTENSIONS)
 
 
 def preload() -> None:
@@ -65,7 +65,7 @@ def _thread_pools() -> Any:
     return ThreadpoolController()
 
 
-def load(plan: ModelPlan) -> Any:
+def load(plan: ModelPlan, resources: Resources) -> Any:
     """The estimator; its large arrays are mapped, so that copies of the model share them."""
     if not installed():
         raise ModelLoadError(f"{plan.artifact} needs scikit-learn and joblib, which are missing.")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.types import HandlerOptions, Interface, ModelPlan
+from handlers.types import HandlerOptions, Interface, ModelPlan, Resources
 from model_server import wire
 from model_server.errors import Problem
 
@@ -179,7 +179,9 @@ def test_a_message_of_another_kind_is_no_command() -> None:
 
 
 def test_a_worker_is_described_whole() -> None:
-    spec = wire.WorkerSpec(1, 2, "name", PLAN, HandlerOptions(program="p"), threads=3)
+    spec = wire.WorkerSpec(
+        1, 2, "name", PLAN, HandlerOptions(program="p"), resources=Resources(threads=3)
+    )
     assert wire.decode_worker_spec(wire.encode(spec)) == spec
 
 

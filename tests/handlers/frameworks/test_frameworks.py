@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS, for_artifact
 
 ROOT = Path(__file__).parents[3]
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 FORKS = """
 import os, random, sys
 from pathlib import Path
+from handlers.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS
 
 framework = FRAMEWORKS[sys.argv[1]]
@@ -76,6 +78,7 @@ print(*sorted({"torch", "numpy", "sklearn", "joblib", "safetensors"} & set(sys.m
 def test_looking_for_a_framework_does_not_import_it() -> None:
     code = """
 import sys
+from handlers.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS
 print(all(framework.installed() for framework in FRAMEWORKS.values()))
 print(*sorted({"torch", "numpy", "sklearn", "joblib", "safetensors"} & set(sys.modules)))
@@ -90,7 +93,7 @@ def test_no_two_frameworks_claim_the_same_import_or_file() -> None:
 
 
 def test_an_artifact_finds_its_framework() -> None:
-    found = for_artifact(["readme.md", "model.joblib"])
+    found = for_artifact(Contents(Path("/m"), ("model.joblib", "readme.md")))
     assert found is not None
     assert (found[0].NAME, found[1]) == ("sklearn", "model.joblib")
-    assert for_artifact(["readme.md"]) is None
+    assert for_artifact(Contents(Path("/m"), ("readme.md",))) is None

@@ -6,7 +6,7 @@ import pytest
 
 from handlers.errors import ModelLoadError
 from handlers.frameworks import python
-from handlers.types import Interface, ModelPlan
+from handlers.types import Interface, ModelPlan, Resources
 
 
 class HasPredict:
@@ -26,4 +26,4 @@ def test_a_model_that_does_neither_is_told_what_to_define() -> None:
 
 def test_there_is_nothing_to_load_without_code() -> None:
     with pytest.raises(ModelLoadError, match="needs a model_fn"):
-        python.load(ModelPlan("/m", "python", Interface.DEFAULT))
+        python.load(ModelPlan("/m", "python", Interface.DEFAULT), Resources())

@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from handlers.errors import ModelLoadError
 from handlers.frameworks import sklearn
-from handlers.types import Interface, ModelPlan, Request, Service
+from handlers.types import Interface, ModelPlan, Request, Resources, Service
 
 Load = Callable[..., Service]
 Ask = Callable[..., Request]
@@ -57,7 +57,7 @@ def test_large_arrays_are_mapped(tmp_path: Path) -> None:
     model = KNeighborsClassifier(1, algorithm="brute").fit(np.eye(50), np.arange(50) // 5)
     joblib.dump(model, tmp_path / "model.joblib")
     plan = ModelPlan(str(tmp_path), "sklearn", Interface.DEFAULT, artifact="model.joblib")
-    loaded = sklearn.load(plan)
+    loaded = sklearn.load(plan, Resources())
     assert isinstance(loaded._fit_X, np.memmap)
     assert loaded.predict(np.eye(50)[4:6]).tolist() == [0, 1]
 
