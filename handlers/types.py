@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,6 +11,9 @@ from typing import Any, Protocol, TypeVar, overload
 from handlers.errors import HandlerError
 
 Default = TypeVar("Default")
+
+# Requests in a batch, at most: each of them has a place in the table of what is under way.
+MAX_BATCH = 128
 
 
 class Headers(Mapping[str, str]):
@@ -132,6 +136,11 @@ class ModelSettings:
     pinned: bool = False
     share_weights: bool = True
     environment: tuple[tuple[str, str], ...] = ()
+
+
+def is_device(text: str) -> bool:
+    """Whether a text names a device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    return re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ class Gateway:
     async def _execution_parameters(self, _: HttpRequest) -> HttpResponse:
         return json_response(
             {
-                "MaxConcurrentTransforms": self._settings.workers_per_model,
+                "MaxConcurrentTransforms": self._settings.model_defaults.max_workers,
                 "BatchStrategy": "MULTI_RECORD",
                 "MaxPayloadInMB": max(self._settings.max_body_bytes // MIB, 1),
             }

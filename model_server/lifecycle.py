@@ -240,7 +240,7 @@ class Lifecycle:
         need = memory.predict_bytes(
             weight_bytes=plan.weight_bytes,
             learned_bytes=self._learned_bytes.get(plan.model_dir),
-            workers=self._settings.workers_per_model,
+            workers=plan.settings.min_workers,
         )
         zygote = self._zygote_bytes(plan.framework)
         if reason := memory.refusal(need + zygote, self.ledger()):
@@ -273,9 +273,9 @@ class Lifecycle:
 
     async def _start_workers(self, model: Model, listener: socket.socket) -> None:
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._settings.workers_per_model):
+            for _ in range(model.plan.settings.min_workers):
                 group.create_task(self._workers.start(model, listener))
-        if len(model.workers) < self._settings.workers_per_model:
+        if len(model.workers) < model.plan.settings.min_workers:
             raise WorkerDied("a process of the model died right after it had loaded")
         self._account(model)
         self._learned_bytes[model.plan.model_dir] = model.held_bytes // len(model.workers)
@@ -310,7 +310,7 @@ class Lifecycle:
     def _lacks_workers(self, model: Model) -> bool:
         alive = model.state in (State.READY, State.RESTARTING) and not self._stopping
         ready = sum(worker.ready for worker in model.workers)
-        return alive and ready < self._settings.workers_per_model
+        return alive and ready < model.plan.settings.min_workers
 
     async def _start_another(self, model: Model) -> None:
         assert model.listener is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.frameworks import FRAMEWORKS
-from handlers.types import HandlerOptions
+from handlers.types import MAX_BATCH, HandlerOptions, ModelSettings, is_device
 
 MIB = 1 << 20
 
@@ -54,7 +54,16 @@ class Settings:
         also=("MODELYARD_MULTI_MODEL",),
     )
     model_dir: str = setting(
-        "/opt/ml/model", "MODELYARD_MODEL_DIR", "the model served by `POST /invocations`"
+        "/opt/ml/model",
+        "MODELYARD_MODEL_DIR",
+        "the model served by `POST /invocations`, or archives to be named in a request's "
+        "`X-Amzn-SageMaker-Target-Model`",
+    )
+    load_models: tuple[str, ...] = setting(
+        (),
+        "MODELYARD_LOAD_MODELS",
+        "models to load at start (`:` between): `name=directory`, or archives in `model_dir`, or "
+        "`all` of these",
     )
     model_roots: tuple[str, ...] = setting(
         ("/opt/ml",),
@@ -64,11 +73,46 @@ class Settings:
     gateways: int = setting(
         0, "MODELYARD_GATEWAYS", "HTTP processes; 0: one for each 4 cores, at most 8"
     )
-    workers_per_model: int = setting(
+    min_workers: int = setting(
         1,
-        "MODELYARD_WORKERS_PER_MODEL",
-        "processes a model, so requests it handles at once",
-        also=("SAGEMAKER_MODEL_SERVER_WORKERS",),
+        "MODELYARD_MIN_WORKERS",
+        "processes a model has at least, so requests it handles at once",
+        also=("SAGEMAKER_MODEL_SERVER_WORKERS", "SAGEMAKER_TS_MIN_WORKERS"),
+    )
+    max_workers: int = setting(
+        0,
+        "MODELYARD_MAX_WORKERS",
+        "processes a model may have while requests wait for it; 0: no more than `min_workers`",
+        also=("SAGEMAKER_TS_MAX_WORKERS",),
+    )
+    worker_idle_seconds: float = setting(
+        60.0,
+        "MODELYARD_WORKER_IDLE_SECONDS",
+        "a process beyond `min_workers` goes when it had nothing to do for this long",
+    )
+    share_weights: bool = setting(
+        True,
+        "MODELYARD_SHARE_WEIGHTS",
+        "fork further processes from the loaded model where that is safe, so that they share it",
+    )
+    batch_size: int = setting(
+        1,
+        "MODELYARD_BATCH_SIZE",
+        "requests handed together to a handler that takes lists, at most",
+        also=("SAGEMAKER_TS_BATCH_SIZE",),
+    )
+    max_batch_delay_ms: float = setting(
+        0.0,
+        "MODELYARD_MAX_BATCH_DELAY_MS",
+        "milliseconds that a batch waits to fill; 0: it takes what is waiting anyway",
+        also=("SAGEMAKER_TS_MAX_BATCH_DELAY",),
+    )
+    threads: int = setting(1, "MODELYARD_THREADS", "computing threads in each process of a model")
+    device: str = setting(
+        "auto", "MODELYARD_DEVICE", "where models run: `auto`, `cpu`, `cuda` or `cuda:N`"
+    )
+    pinned: bool = setting(
+        False, "MODELYARD_PINNED", "models are never evicted (once there is eviction)"
     )
     queue_size: int = setting(
         100,
@@ -80,7 +124,11 @@ class Settings:
         60.0,
         "MODELYARD_REQUEST_TIMEOUT_SECONDS",
         "limit of one request; then 504, and a stuck worker is replaced",
-        also=("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",),
+        also=(
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT",
+            "SAGEMAKER_TS_RESPONSE_TIMEOUT",
+        ),
     )
     load_timeout_seconds: float = setting(
         360.0, "MODELYARD_LOAD_TIMEOUT_SECONDS", "limit of one load; then the load fails with 504"
@@ -127,6 +175,13 @@ class Settings:
         "`module[:function]` or a path",
         also=("SAGEMAKER_HANDLER",),
     )
+    submit_directory: str = setting(
+        "",
+        "MODELYARD_SUBMIT_DIRECTORY",
+        "where `program` and what it imports come from, for all models: a directory, a tar.gz, or "
+        "an `s3://` address of one; fetched at start, in place of `shared_code_dir`",
+        also=("SAGEMAKER_SUBMIT_DIRECTORY",),
+    )
     shared_code_dir: str = setting(
         "/opt/ml/models/code", "MODELYARD_SHARED_CODE_DIR", "one script for all models lies here"
     )
@@ -135,6 +190,37 @@ class Settings:
         "MODELYARD_DEFAULT_ACCEPT",
         "content type of answers to clients that ask for none",
         also=("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",),
+    )
+    model_requirements: bool = setting(
+        True,
+        "MODELYARD_MODEL_REQUIREMENTS",
+        "give a model with `code/requirements.txt` an environment of its own with these packages",
+    )
+    environments_dir: str = setting(
+        "/tmp/modelyard/environments",
+        "MODELYARD_ENVIRONMENTS_DIR",
+        "where environments of models are built and kept",
+    )
+    environments_max_bytes: int = setting(
+        10 * 1024 * MIB,
+        "MODELYARD_ENVIRONMENTS_MAX_BYTES",
+        "environments that no loaded model uses are deleted, the longest unused first, above this",
+    )
+    environment_timeout_seconds: float = setting(
+        600.0,
+        "MODELYARD_ENVIRONMENT_TIMEOUT_SECONDS",
+        "limit of building one environment; then the load fails",
+    )
+    extract_dir: str = setting(
+        "/tmp/modelyard/models", "MODELYARD_EXTRACT_DIR", "where archives are extracted to"
+    )
+    max_extracted_bytes: int = setting(
+        20 * 1024 * MIB,
+        "MODELYARD_MAX_EXTRACTED_BYTES",
+        "an archive whose files are larger in all is refused",
+    )
+    max_extracted_files: int = setting(
+        50_000, "MODELYARD_MAX_EXTRACTED_FILES", "an archive of more files is refused"
     )
 
     def __post_init__(self) -> None:
@@ -149,14 +235,33 @@ class Settings:
             handler=self.handler or None,
             shared_code_dir=self.shared_code_dir,
             default_accept=self.default_accept,
+            defaults=self.model_defaults,
+            model_requirements=self.model_requirements,
+        )
+
+    @property
+    def model_defaults(self) -> ModelSettings:
+        """How models are served whose own settings file does not say otherwise."""
+        return ModelSettings(
+            min_workers=self.min_workers,
+            max_workers=max(self.min_workers, self.max_workers),
+            batch_size=self.batch_size,
+            max_batch_delay_ms=self.max_batch_delay_ms,
+            request_timeout_seconds=self.request_timeout_seconds,
+            threads=self.threads,
+            device=self.device,
+            pinned=self.pinned,
+            share_weights=self.share_weights,
         )
 
 
 def _problems(settings: Settings) -> list[str]:
     """Say what is wrong, naming the setting and what would be right."""
     at_least = {
-        "port": 0, "gateways": 0, "workers_per_model": 1, "queue_size": 1,
-        "max_body_bytes": 1, "memory_limit_bytes": 0,
+        "port": 0, "gateways": 0, "min_workers": 1, "max_workers": 0, "queue_size": 1,
+        "batch_size": 1, "max_batch_delay_ms": 0, "threads": 1, "max_body_bytes": 1,
+        "memory_limit_bytes": 0, "environments_max_bytes": 0, "max_extracted_bytes": 1,
+        "max_extracted_files": 1,
     }  # fmt: skip
     found = [
         f"{name} is {getattr(settings, name)}; it must be {least} or more"
@@ -165,7 +270,13 @@ def _problems(settings: Settings) -> list[str]:
     ]
     found += [
         f"{name} is {getattr(settings, name)}; it must be a number of seconds above 0"
-        for name in ("request_timeout_seconds", "load_timeout_seconds", "drain_timeout_seconds")
+        for name in (
+            "request_timeout_seconds",
+            "load_timeout_seconds",
+            "drain_timeout_seconds",
+            "worker_idle_seconds",
+            "environment_timeout_seconds",
+        )
         if not (getattr(settings, name) > 0 and isfinite(getattr(settings, name)))
     ]
     choices = {
@@ -178,6 +289,15 @@ def _problems(settings: Settings) -> list[str]:
         for name, allowed in choices.items()
         if getattr(settings, name) not in allowed
     ]
+    if settings.batch_size > MAX_BATCH:
+        found.append(f"batch_size is {settings.batch_size}; it must be {MAX_BATCH} or less")
+    if 0 < settings.max_workers < settings.min_workers:
+        found.append(
+            f"max_workers is {settings.max_workers}, less than min_workers "
+            f"({settings.min_workers}); raise it, or leave it 0"
+        )
+    if not is_device(settings.device):
+        found.append(f"device is {settings.device!r}; it must be auto, cpu, cuda or cuda:N")
     if settings.preload not in (PRELOAD_AUTO, PRELOAD_NONE):
         unknown = [name for name in settings.preload.split(",") if name not in FRAMEWORKS]
         if unknown:

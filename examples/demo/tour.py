@@ -113,7 +113,7 @@ def stop(server: Server, client: Client) -> None:
 
 
 def _worker(client: Client, name: str) -> int:
-    """The process of a model; there is one unless MODELYARD_WORKERS_PER_MODEL says otherwise."""
+    """The process of a model; there is one unless MODELYARD_MIN_WORKERS says otherwise."""
     pid: int = client.describe(name)["workers"][0]["pid"]
     return pid
 

@@ -29,7 +29,7 @@ def three_server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     settings = {
         **QUICK,
         "MODELYARD_MODEL_ROOTS": str(models_dir),
-        "MODELYARD_WORKERS_PER_MODEL": "3",
+        "MODELYARD_MIN_WORKERS": "3",
         "MODELYARD_QUEUE_SIZE": "2",
     }
     own = start(models_dir, tmp_path_factory.mktemp("logs") / "three.log", settings)
