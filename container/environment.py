@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from model_server.settings import Settings, SettingsError
+from model_server.settings import MIB, Settings, SettingsError
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
+
+# What SageMaker's toolkits count otherwise than we do.
+_UNITS = {"SAGEMAKER_MAX_PAYLOAD_IN_MB": MIB}
 
 
 def current_environment() -> dict[str, str]:
@@ -38,7 +41,7 @@ def option_name(field: Field[Any]) -> str:
 
 
 def variables(field: Field[Any]) -> tuple[str, ...]:
-    """The environment variables of a setting, the first one that is set wins."""
+    """The environment variables of a setting; the first one that is set wins."""
     return (field.metadata["env"], *field.metadata["also"])
 
 
@@ -57,10 +60,11 @@ def _parse(field: Field[Any], source: str, text: str) -> Any:
     default = field.default
     assert default is not MISSING
     try:
-        return _convert(default, text.strip())
+        value = _convert(default, text.strip())
     except ValueError:
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
         raise SettingsError(f"{source}={text!r}: it must be {kind}") from None
+    return value * _UNITS[source] if source in _UNITS else value
 
 
 def _convert(default: Any, text: str) -> Any:

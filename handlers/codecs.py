@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from handlers.envelopes import Reply
 from handlers.errors import InvalidInput, NotAcceptable, UnsupportedContentType
 from handlers.media_types import (
     BYTES,
@@ -66,9 +67,10 @@ def encode(value: Any, accept: str, default: str) -> tuple[bytes, str]:
     An empty or ``*/*`` Accept takes ``default`` first. Raises ``NotAcceptable``.
     """
     reason = ""
+    bare = value.bare if type(value) is Reply else value
     for choice in _choices(accept, default):
         try:
-            return ENCODERS[choice](value), choice
+            return ENCODERS[choice](value if choice == JSON else bare), choice
         except NotAcceptable as error:
             reason = error.message
     raise NotAcceptable(
@@ -104,7 +106,7 @@ def _parse_json(text: str, where: str = "body") -> Any:
         raise InvalidInput(f"The {where} is not valid JSON: {error}") from error
 
 
-def _numeric(value: Any) -> Any:
+def numeric(value: Any) -> Any:
     """A list of numbers, nested or not, as an array; anything else as it is."""
     if not isinstance(value, list) or find_spec("numpy") is None:
         return value
@@ -118,14 +120,15 @@ def _numeric(value: Any) -> Any:
 
 
 def _decode_json(body: bytes, charset: str) -> Any:
-    return _numeric(_parse_json(decode_text(body, charset)))
+    return numeric(_parse_json(decode_text(body, charset)))
 
 
 def _decode_json_lines(body: bytes, charset: str) -> Any:
     lines = decode_text(body, charset).split("\n")
-    return _numeric(
-        [_parse_json(line, f"line {n}") for n, line in enumerate(lines, 1) if line.strip()]
-    )
+    rows = [_parse_json(line, f"line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise InvalidInput("The body is empty; send one JSON value a line.")
+    return numeric(rows)
 
 
 def _decode_csv(body: bytes, charset: str) -> Any:
@@ -135,11 +138,13 @@ def _decode_csv(body: bytes, charset: str) -> Any:
         rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     except csv.Error as error:
         raise InvalidInput(f"The body is not valid CSV: {error}") from error
+    if not rows:
+        raise InvalidInput("The body is empty; send one row of numbers a line, without a header.")
     table = [[_number(cell, n) for cell in row] for n, row in enumerate(rows, 1)]
     for n, row in enumerate(table, 1):
         if len(row) != len(table[0]):
             raise InvalidInput(f"CSV row {n} has {len(row)} cells, row 1 has {len(table[0])}.")
-    return _numeric(table)
+    return numeric(table)
 
 
 def _number(cell: str, row: int) -> float:

@@ -1,4 +1,4 @@
-"""The ``context`` that a model's functions may ask for: multi-model-server's, method for method.
+"""The ``context`` that a model's functions may ask for: that of multi-model-server and TorchServe.
 
 One context belongs to one loaded model and is filled anew for each batch. Handlers keep the object
 they got at load time and read request headers from it later, so it must stay the same object.
@@ -25,10 +25,11 @@ class Metrics:
         name: str,
         value: float,
         unit: str = "Count",
-        idx: int | None = None,
+        idx: Any = None,
         dimensions: Any = None,
+        metric_type: Any = None,
     ) -> None:
-        """Record one value. ``dimensions`` is accepted as multi-model-server has it."""
+        """Record one value. The last three are accepted as the other servers have them."""
         logger.info("metric %s=%s unit=%s", name, value, unit)
 
     def add_counter(
@@ -127,11 +128,13 @@ class Context:
         model_name: str,
         model_dir: str,
         manifest: dict[str, Any] | None = None,
+        config: dict[str, Any] | None = None,
         gpu_id: int | None = None,
         batch_size: int = 1,
     ) -> None:
         self.model_name = model_name
         self.manifest = manifest
+        self.model_yaml_config = config or {}
         self.metrics = Metrics()
         self.system_properties: dict[str, Any] = {
             "model_dir": model_dir,
@@ -139,15 +142,30 @@ class Context:
             "batch_size": batch_size,
             "server_name": SERVER_NAME,
             "server_version": "1.0",
+            "limit_max_image_pixels": True,
         }
         self.request_ids: dict[int, str] = {}
         # One with no headers, so that code which asks for some at load time gets None.
         self.request_processor: list[RequestProcessor] = [RequestProcessor(Headers())]
 
+    @property
+    def _request_processor(self) -> list[RequestProcessor]:
+        """What handlers of multi-model-server's first days use, for want of a public name."""
+        return self.request_processor
+
     def begin(self, batch: Sequence[Request]) -> None:
         """Take the place of the last batch's requests."""
         self.request_ids = {idx: request.request_id for idx, request in enumerate(batch)}
         self.request_processor = [RequestProcessor(request.headers) for request in batch]
+
+    @property
+    def in_hand(self) -> tuple[dict[int, str], list[RequestProcessor]]:
+        """The requests in hand, with what was set for their answers; to come back to them later."""
+        return self.request_ids, self.request_processor
+
+    @in_hand.setter
+    def in_hand(self, kept: tuple[dict[int, str], list[RequestProcessor]]) -> None:
+        self.request_ids, self.request_processor = kept
 
     def get_request_id(self, idx: int = 0) -> str | None:
         """The id of one request of the batch."""

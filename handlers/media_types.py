@@ -18,6 +18,8 @@ CSV = "text/csv"
 NPY = "application/x-npy"
 TEXT = "text/plain"
 BYTES = "application/octet-stream"
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
 
 ANY = "*/*"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from handlers.codecs import encode_json
@@ -40,21 +40,32 @@ def body_of(value: Any) -> tuple[bytes, str]:
         ) from error
 
 
-def response_of(context: Context, idx: int, body: bytes, content_type: str) -> Response:
+def response_of(
+    context: Context,
+    idx: int,
+    body: bytes,
+    content_type: str,
+    stream: Generator[bytes, None, None] | None = None,
+) -> Response:
     """A response with the status and headers that the model's code set on the context."""
     processor = context.request_processor[idx]
     headers = processor.get_response_headers().items()
     kept = [(name, value) for name, value in headers if str(name).lower() != "content-type"]
-    return build_response(body, content_type, processor.get_response_status_code(), kept)
+    return build_response(body, content_type, processor.get_response_status_code(), kept, stream)
 
 
 def build_response(
-    body: bytes, content_type: str, status: Any = 200, headers: Sequence[tuple[Any, Any]] = ()
+    body: bytes,
+    content_type: str,
+    status: Any = 200,
+    headers: Sequence[tuple[Any, Any]] = (),
+    stream: Generator[bytes, None, None] | None = None,
 ) -> Response:
     """A response of checked parts. Raises ``InvalidOutput`` for one that HTTP cannot carry."""
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise InvalidOutput(f"The model set the status {status!r}; use an int from 200 to 599.")
-    return Response(body, _content_type(content_type), status, _checked(headers) if headers else ())
+    checked = _checked(headers) if headers else ()
+    return Response(body, _content_type(content_type), status, checked, stream)
 
 
 def _checked(headers: Sequence[tuple[Any, Any]]) -> tuple[tuple[str, str], ...]:

@@ -12,13 +12,17 @@ from types import ModuleType
 from typing import Any
 
 from handlers.arity import user_function
+from handlers.awaiting import settled
+from handlers.batches import Stacking
 from handlers.codecs import STR_TYPES, decode_text
 from handlers.context import Context
+from handlers.envelopes import Envelope
 from handlers.errors import HandlerError, InvalidOutput, ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework
 from handlers.media_types import JSON, accepts_anything, first_choice, parse
 from handlers.remembered import remembered
 from handlers.responses import body_of, response_of
+from handlers.streams import is_stream, streamed
 from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Resources, Response
 from handlers.user_code import import_file
 
@@ -58,12 +62,15 @@ class SageMakerFunctions:
         self._input_fn = functions.get("input_fn")
         self._predict_fn: Callable[..., Any] = functions.get("predict_fn") or framework.predict_fn
         self._output_fn = functions.get("output_fn")
+        self._own_prediction = bool({"predict_fn", "transform_fn"} & functions.keys())
+        self._stacking = Stacking(
+            context, read=self._read, predict=self._predict, write=self._output
+        )
 
-    takes_batches = False
-
-    def invoke_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
-        """Answer one after another."""
-        return [self.invoke(request) for request in batch]
+    @property
+    def takes_batches(self) -> bool:
+        """Whether requests are stacked. An author's own predict_fn gets one request's data."""
+        return not self._own_prediction and self._stacking.allowed
 
     def invoke(self, request: Request) -> Response:
         """Answer one request through transform_fn, or input_fn, predict_fn and output_fn."""
@@ -71,22 +78,43 @@ class SageMakerFunctions:
         if self._transform_fn is not None:
             data, content_type = user_input(request)
             accept = self._accept(request)
-            result = self._transform_fn(self._model, data, content_type, accept)
+            result = settled(self._transform_fn(self._model, data, content_type, accept))
             return self._response(result, accept)
-        prediction = self._predict_fn(self._input(request), self._model)
+        data, envelope = self._read(request)
+        return self._output(request, self._predict(data), envelope)
+
+    def invoke_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
+        """Answer requests by as few predictions as they can be stacked into."""
+        return self._stacking.answer(batch)
+
+    def _read(self, request: Request) -> tuple[Any, Envelope | None]:
+        """What predict_fn gets: an author's the document as it was sent, ours what it holds."""
+        data = self._input(request)
+        if type(data) is not Envelope or self._own_prediction:
+            return data, None
+        return data.data, data
+
+    def _input(self, request: Request) -> Any:
+        if self._input_fn is not None:
+            return settled(self._input_fn(*user_input(request)))
+        return self._framework.input_fn(request.body, request.content_type)
+
+    def _predict(self, data: Any) -> Any:
+        return settled(self._predict_fn(data, self._model))
+
+    def _output(self, request: Request, prediction: Any, envelope: Envelope | None) -> Response:
         if self._output_fn is not None:
             accept = self._accept(request)
-            return self._response(self._output_fn(prediction, accept), accept)
+            return self._response(settled(self._output_fn(prediction, accept)), accept)
+        if is_stream(prediction):
+            return streamed(prediction, self._context, 0)
+        if envelope is not None:
+            prediction = envelope.reply(prediction)
         body, content_type = self._framework.output_fn(
             prediction, request.accept, self._default_accept
         )
         named = self._context.get_response_content_type(0)
         return response_of(self._context, 0, body, named or content_type)
-
-    def _input(self, request: Request) -> Any:
-        if self._input_fn is not None:
-            return self._input_fn(*user_input(request))
-        return self._framework.input_fn(request.body, request.content_type)
 
     def _accept(self, request: Request) -> str:
         """What the author's function gets: the header as sent, unless it leaves the choice."""
@@ -99,6 +127,8 @@ class SageMakerFunctions:
         The content type is the pair's, else the one set on the context, else what was accepted.
         """
         body, named = _body_and_type(result)
+        if is_stream(body):
+            return streamed(body, self._context, 0, named)
         content, natural = body_of(body)
         if natural != JSON:  # the author wrote the text or the bytes, as what was asked for
             natural = first_choice(accept, self._default_accept)
@@ -146,10 +176,10 @@ def load_functions(
     if plan.interface is Interface.SAGEMAKER and plan.script is not None:
         functions = functions_of(import_file(Path(plan.script)), context)
     if "pre_model_fn" in functions:
-        functions["pre_model_fn"](plan.model_dir)
+        settled(functions["pre_model_fn"](plan.model_dir))
     model, framework = _load_model(plan, functions, resources)
     if "model_warmup_fn" in functions:
-        functions["model_warmup_fn"](plan.model_dir, model)
+        settled(functions["model_warmup_fn"](plan.model_dir, model))
     return SageMakerFunctions(
         model,
         functions=functions,
@@ -181,7 +211,8 @@ def _load_model(
 ) -> tuple[Any, Framework]:
     """The model, and the framework whose functions stand in for missing ones."""
     if "model_fn" in functions:
-        return functions["model_fn"](plan.model_dir), FRAMEWORKS[plan.framework]
+        model = settled(functions["model_fn"](plan.model_dir))
+        return model, FRAMEWORKS[plan.framework]
     if plan.loader is None:
         where = Path(plan.script).name if plan.script else "The model"
         raise ModelLoadError(

@@ -7,15 +7,21 @@ KeyboardInterrupt and their like pass through, for the process to end on.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from handlers.awaiting import has_event_loop
 from handlers.context import Context
 from handlers.custom_service import load_custom_service
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import FRAMEWORKS
 from handlers.manifest import read_manifest
+from handlers.programs import DEFAULT_PROGRAM
 from handlers.sagemaker_functions import load_functions
+from handlers.torchserve import load_torchserve
+from handlers.torchserve_config import torchserve_config
 from handlers.types import (
     HandlerOptions,
     Interface,
@@ -32,12 +38,16 @@ log = logging.getLogger("modelyard.handlers")
 
 ONE_THREAD = Resources()
 
+# Modules of our own for what handlers import of the packages that they were written for.
+_COMPAT = str(Path(__file__).parent / "compat")
+
 Loader = Callable[[ModelPlan, Context, HandlerOptions, Resources], Service]
 
 LOADERS: dict[Interface, Loader] = {
     Interface.DEFAULT: load_functions,
     Interface.SAGEMAKER: load_functions,
     Interface.CUSTOM_SERVICE: load_custom_service,
+    Interface.TORCHSERVE: load_torchserve,
 }
 
 
@@ -52,6 +62,11 @@ class LoadedModel:
         """Whether requests are handled together."""
         return self._service.takes_batches
 
+    @property
+    def can_fork(self) -> bool:
+        """Whether nothing here would be shared by a fork that must not be: no event loop."""
+        return not has_event_loop()
+
     def invoke(self, request: Request) -> Response:
         """Answer one request, or raise a ``HandlerError`` whose cause is what the code raised."""
         try:
@@ -63,7 +78,7 @@ class LoadedModel:
 
     def invoke_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
         """Answer requests together; when that raises, each alone, so that one fails nobody else."""
-        if len(batch) > 1:
+        if len(batch) > 1 and self.takes_batches:
             try:
                 return self._service.invoke_batch(batch)
             except Exception as error:
@@ -83,7 +98,7 @@ def load_service(
     model_name: str,
     options: HandlerOptions,
     resources: Resources = ONE_THREAD,
-) -> Service:
+) -> LoadedModel:
     """Load a model in this process: its framework, its code, its weights.
 
     Raises ``ModelLoadError``, with status 507 when memory was short; its cause is what the model's
@@ -100,15 +115,26 @@ def load_service(
 def _load(
     plan: ModelPlan, model_name: str, options: HandlerOptions, resources: Resources
 ) -> Service:
+    _tell_libraries(options)
     framework = FRAMEWORKS[plan.framework]
     if framework.installed():
         framework.after_fork(resources.threads)
     add_to_path(plan.code_dirs)
+    if _COMPAT not in sys.path:
+        sys.path.append(_COMPAT)  # last: packages that are installed come before
+    manifest = read_manifest(Path(plan.model_dir))
     context = Context(
         model_name=model_name,
         model_dir=plan.model_dir,
-        manifest=read_manifest(Path(plan.model_dir)),
+        manifest=manifest,
+        config=torchserve_config(Path(plan.model_dir), manifest)[0],
         gpu_id=resources.gpu_id,
         batch_size=plan.settings.batch_size,
     )
     return LOADERS[plan.interface](plan, context, options, resources)
+
+
+def _tell_libraries(options: HandlerOptions) -> None:
+    """Set what sagemaker_inference reads for itself, where it was given to us in another way."""
+    os.environ.setdefault("SAGEMAKER_PROGRAM", options.program or DEFAULT_PROGRAM)
+    os.environ.setdefault("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", options.default_accept)

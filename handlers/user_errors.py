@@ -30,16 +30,24 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = str(error) if isinstance(error, RuntimeError | ImportError) else ""
+    text = _text(error) if isinstance(error, RuntimeError | ImportError) else ""
     return any(phrase in text for phrase in OUT_OF_MEMORY_PHRASES)
 
 
 def describe(error: BaseException) -> str:
     """``TypeName: text``, with the notes that were added to the error in brackets."""
     message = getattr(error, "message", None)
-    text = message if isinstance(message, str) else str(error)
+    text = message if isinstance(message, str) else _text(error)
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     return (f"{type(error).__name__}: {text}" if text else type(error).__name__) + notes
+
+
+def _text(error: BaseException) -> str:
+    """What the error says; its author's own ``__str__`` may fail too."""
+    try:
+        return str(error)
+    except Exception as second:
+        return f"(its __str__ raised {type(second).__name__})"
 
 
 def load_error(error: Exception) -> ModelLoadError:
@@ -64,6 +72,14 @@ def prediction_error(error: Exception) -> HandlerError:
     return PredictionFailed(describe(error), status=status)
 
 
+def failure(error: Exception) -> HandlerError:
+    """``prediction_error`` with its cause, for an error that is handed over instead of raised."""
+    found = prediction_error(error)
+    if found is not error:
+        found.__cause__ = error
+    return found
+
+
 def chosen_status(error: Exception) -> int | None:
     """The status that the model's author gave the error, if it is one that says "failed".
 
@@ -82,7 +98,7 @@ def chosen_status(error: Exception) -> int | None:
 
 def _advice(error: Exception) -> str:
     """What to do about the traps that models fall into most often."""
-    text = str(error)
+    text = _text(error)
     if isinstance(error, AttributeError) and "__main__" in text:
         return (
             ". The class was defined in the script that saved the model, so it was saved as part "

@@ -26,30 +26,40 @@ if TYPE_CHECKING:
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
-def load_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
+def load_weights(path: str | PathLike[str], device: str = "cpu") -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file or of a saved state dict, mapped where possible.
 
-    Raises ValueError when the file holds something else, such as a whole pickled module.
+    Raises ValueError when the file is damaged or holds something else, such as a whole pickled
+    module.
     """
     path = Path(path)
     if path.suffix.lower() == ".safetensors":
-        from safetensors.torch import load_file
-
-        tensors: dict[str, Tensor] = load_file(path)
-        return tensors
-    return _state_dict(path)
+        return _safetensors(path, device)
+    return _state_dict(path, device)
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
+def _safetensors(path: Path, device: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path, device)
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged or incomplete ({error})") from error
+    return tensors
+
+
+def _state_dict(path: Path, device: str) -> dict[str, Tensor]:
     import pickle
 
     import torch
 
+    zipped = zipfile.is_zipfile(path)
+    if not zipped and not _is_pickle(path):
+        raise ValueError(f"{path.name} is damaged or incomplete, or not a file of torch.save")
     try:
         # Files of before torch 1.6 are no zip archives and cannot be mapped.
-        saved = torch.load(
-            path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True
-        )
+        saved = torch.load(path, map_location=device, mmap=zipped, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path.name} holds more than weights, which would run code to be read. Save "
@@ -63,17 +73,25 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     return saved
 
 
-def build_module(build: Callable[[], Module], weights: dict[str, Tensor]) -> Module:
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
+
+
+def build_module(
+    build: Callable[[], Module], weights: dict[str, Tensor], device: str = "cpu"
+) -> Module:
     """The module that ``build()`` makes, with these weights as its own, in evaluation mode.
 
     ``build`` runs without allocating anything where it can. If it computes with values while it
-    builds, or leaves tensors that are not among the weights, it runs again for real.
+    builds, or leaves tensors that are not among the weights, it runs again for real, on the device
+    that the weights are on.
     """
     import torch
 
     module = _built_on_meta(build)
     if module is None or any(tensor.is_meta for tensor in _tensors_beyond(module, weights)):
-        with torch.device("cpu"):
+        with torch.device(device):
             module = build()
     module.load_state_dict(weights, assign=True)
     return module.eval()

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,36 @@ import msgspec
 from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from model_server import memory, probe, wire
+from model_server.accounts import Accounts
 from model_server.children import Children, kill
-from model_server.errors import Problem, ServerError, ServerUnavailable
+from model_server.environments import Environments
+from model_server.errors import (
+    BadRequest,
+    ModelExists,
+    Problem,
+    ServerError,
+    ServerUnavailable,
+    problem_of,
+)
 from model_server.gateways import Gateways
-from model_server.lifecycle import Lifecycle, problem_of
+from model_server.lifecycle import Lifecycle
 from model_server.lifeline import Lifeline
 from model_server.metrics import GatewayTotals, snapshot
-from model_server.model import State
+from model_server.model import Model, State
+from model_server.model_dirs import shown
 from model_server.run_dir import RunDir
-from model_server.settings import PRELOAD_AUTO, PRELOAD_NONE, SINGLE_MODEL, Settings
+from model_server.settings import (
+    LOAD_ALL,
+    PRELOAD_AUTO,
+    PRELOAD_NONE,
+    PRELOADED,
+    SINGLE_MODEL,
+    Settings,
+)
+from model_server.standalone import Archives
 from model_server.stats import StatsTable
+from model_server.tasks import Tasks
+from model_server.upkeep import Upkeep
 from model_server.workers import Workers
 from model_server.zygotes import ZygotePool
 
@@ -40,6 +61,8 @@ _PRELOAD_SHARE = 0.1
 
 # How often the server's own memory is measured.
 _WEIGH_SECONDS = 60.0
+
+_TIDY_SECONDS = 30.0
 
 # After the drain: time to kill what did not leave and to clean up, within SageMaker's 30 s.
 _SHUTDOWN_MARGIN_SECONDS = 3.0
@@ -90,13 +113,6 @@ class Controller:
             probe.memory_ceiling_bytes() * memory.USABLE_SHARE
         )
         self._limit_bytes = limit
-        self._lifecycle = Lifecycle(
-            settings,
-            run_dir,
-            limit_bytes=limit,
-            overhead_bytes=lambda: self._own_bytes + self._zygotes.private_bytes,
-            zygote_bytes=lambda framework: self._zygotes.bytes_to_start(framework),
-        )
         children = Children(on_adopted_exit=self._adopted_exit)
         children.watch(asyncio.get_running_loop())
         self._zygotes = ZygotePool(
@@ -107,8 +123,35 @@ class Controller:
             environment=self._environment,
             on_worker_exit=lambda pid, code: self._workers.told_of_exit(pid, code),
         )
-        self._workers = Workers(settings, stats, self._zygotes, self._lifecycle.worker_died)
-        self._lifecycle.use(self._workers)
+        self._models: dict[str, Model] = {}
+        self._accounts = Accounts(
+            self._models,
+            limit_bytes=limit,
+            overhead_bytes=lambda: self._own_bytes + self._zygotes.private_bytes,
+            zygote_bytes=self._zygotes.bytes_to_start,
+        )
+        self._workers = Workers(
+            settings,
+            stats,
+            self._zygotes,
+            lambda model, worker, code: self._upkeep.worker_died(model, worker, code),
+        )
+        tasks = Tasks()
+        self._upkeep = Upkeep(self._models, self._workers, self._accounts, settings, tasks.spawn)
+        self._environments = Environments(
+            settings, self._environment, children, lifeline_fd=lifeline.read_fd
+        )
+        self._lifecycle = Lifecycle(
+            settings,
+            run_dir,
+            self._models,
+            accounts=self._accounts,
+            workers=self._workers,
+            upkeep=self._upkeep,
+            environments=self._environments,
+            tasks=tasks,
+        )
+        self._archives = Archives(settings, self._lifecycle.load)
         self._gateways = Gateways(
             children,
             self._gateway_command(settings, run_dir, listener.fileno(), lifeline.read_fd),
@@ -125,10 +168,11 @@ class Controller:
     def _start_background(self) -> None:
         self._run_in_background(self._workers.watch_time_limits())
         self._run_in_background(self._lifecycle.remeasure())
+        self._run_in_background(self._upkeep.follow_demand())
+        self._run_in_background(self._tidy_environments())
         self._run_in_background(self._weigh_server())
         self._run_in_background(self._preload())
-        if not self._settings.multi_model:
-            self._run_in_background(self._load_single())
+        self._run_in_background(self._load_first())
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -145,6 +189,7 @@ class Controller:
         log.info("stopping: running requests may finish")
         self._stopping = True
         listener.close()
+        await self._environments.close()
         await self._lifecycle.abort_loads()
         deadline = asyncio.get_running_loop().time() + self._settings.drain_timeout_seconds
         await self._gateways.stop(self._settings.drain_timeout_seconds + _SHUTDOWN_MARGIN_SECONDS)
@@ -153,6 +198,7 @@ class Controller:
         left = max(deadline - asyncio.get_running_loop().time(), 0.5)
         await self._lifecycle.close(left)
         self._zygotes.close()
+        self._archives.close()
         self._lifeline.close()
         log.info("stopped")
 
@@ -165,6 +211,18 @@ class Controller:
             self._own_bytes = sum(sizes)
             await asyncio.sleep(_WEIGH_SECONDS)
 
+    async def _tidy_environments(self) -> None:
+        """Give back what environments take that no model uses any more. Runs for ever."""
+        while True:
+            used = {
+                (model.plan.framework, model.environment.key)
+                for model in self._models.values()
+                if model.environment is not None and model.environment.key
+            }
+            self._zygotes.close_unused(used)
+            await self._environments.collect({key for _, key in used} | self._zygotes.environments)
+            await asyncio.sleep(_TIDY_SECONDS)
+
     async def _preload(self) -> None:
         """Warm zygotes up, once the port answers."""
         await self._port_open.wait()
@@ -172,12 +230,21 @@ class Controller:
         if wanted == PRELOAD_NONE:
             return
         if wanted == PRELOAD_AUTO:
-            installed = [name for name, found in FRAMEWORKS.items() if found.installed()]
-            installed.sort(key=lambda name: FRAMEWORKS[name].resident_bytes)
+            installed = [name for name in PRELOADED if FRAMEWORKS[name].installed()]
             budget = int(self._limit_bytes * _PRELOAD_SHARE)
             await self._zygotes.preload(tuple(installed), budget)
         else:
             await self._zygotes.preload(tuple(wanted.split(",")), None)
+
+    async def _load_first(self) -> None:
+        """Load what is to be there from the start."""
+        single = not self._settings.multi_model
+        if single and not self._archives.names():
+            await self._load_single()
+        for entry in self._settings.load_models:
+            names = self._archives.names() if single and entry == LOAD_ALL else [entry]
+            for name in names:
+                await self._load_one(name)
 
     async def _load_single(self) -> None:
         try:
@@ -185,6 +252,16 @@ class Controller:
         except (ServerError, HandlerError) as error:
             self._single_problem = problem_of(error)
             log.error("cannot serve %s: %s", self._settings.model_dir, self._single_problem.message)
+
+    async def _load_one(self, entry: str) -> None:
+        name, _, directory = entry.partition("=")
+        try:
+            if directory:
+                await self._lifecycle.load(name, directory)
+            else:
+                await self._archives.ensure(name)
+        except (ServerError, HandlerError) as error:
+            log.error("cannot load %s at the start: %s", shown(name), error.message)
 
     # --- control.sock ---------------------------------------------------------------------------
 
@@ -217,8 +294,7 @@ class Controller:
         lifecycle = self._lifecycle
         match command:
             case wire.Ensure(name):
-                self._check_single()
-                await lifecycle.ensure(name)
+                await self._ensure(name)
             case wire.Fate(name, key):
                 return wire.FateFound(await lifecycle.fate(name, key))
             case wire.Ping():
@@ -227,6 +303,7 @@ class Controller:
                 await lifecycle.load(name, url)
             case wire.Unload(name):
                 await lifecycle.unload(name)
+                await asyncio.to_thread(self._archives.forget, name)
             case wire.Get(name):
                 return wire.ModelFound(await lifecycle.info(name))
             case wire.List(limit, token):
@@ -234,9 +311,36 @@ class Controller:
             case wire.GatewayCounts():
                 self._port_open.set()
                 self._gateway_totals.add(command)
+                limits = lifecycle.limits
+                known = command.limits_seen == limits.version
+                return wire.Limits(limits.version, None) if known else limits
             case wire.Metrics():
                 return wire.Text(await self._metrics())
         return wire.Done()
+
+    async def _ensure(self, name: str) -> None:
+        """Return when the model is hot; in single-model mode archives are loaded on demand."""
+        if not self._settings.multi_model and name not in self._models:
+            if name == SINGLE_MODEL:
+                await self._ensure_single()
+            else:
+                await self._archives.ensure(name)
+        await self._lifecycle.ensure(name)
+
+    async def _ensure_single(self) -> None:
+        """A request that names no archive, and the model is not there."""
+        self._check_single()
+        names = await asyncio.to_thread(self._archives.names)
+        if not names:
+            return
+        try:
+            with suppress(ModelExists):
+                await self._lifecycle.load(SINGLE_MODEL, self._settings.model_dir)
+        except HandlerError as error:
+            raise BadRequest(
+                f"{self._settings.model_dir} holds archives; name one in the header "
+                f"X-Amzn-SageMaker-Target-Model, e.g. {names[0]}"
+            ) from error
 
     def _check_health(self) -> None:
         """Raise while the server should get no traffic."""
@@ -245,7 +349,9 @@ class Controller:
         if self._settings.multi_model:
             return  # it lives; what its models do is not the platform's business
         self._check_single()
-        model = self._lifecycle.models.get(SINGLE_MODEL)
+        if self._archives.names():
+            return  # each is loaded when it is asked for
+        model = self._models.get(SINGLE_MODEL)
         if model is None or model.state is State.LOADING:
             raise ServerUnavailable("the model is still loading")
 
@@ -256,5 +362,12 @@ class Controller:
 
     async def _metrics(self) -> str:
         waiting = await asyncio.to_thread(probe.waiting_connections)
-        text = snapshot(self._lifecycle, self._zygotes, self._gateway_totals, waiting)
+        text = snapshot(
+            self._lifecycle,
+            self._accounts,
+            self._upkeep.restarts,
+            self._zygotes,
+            self._gateway_totals,
+            waiting,
+        )
         return await asyncio.to_thread(text)

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import msgspec
 
+from handlers.errors import HandlerError
+
 
 class Problem(msgspec.Struct, frozen=True, array_like=True):
     """A failure as data: HTTP status, a stable name, a sentence, and when to try again."""
@@ -158,3 +160,16 @@ class OutOfMemory(ServerError):
     """Raised when a model does not fit into memory."""
 
     status, kind = 507, "InsufficientMemoryException"
+
+
+def problem_of(error: BaseException) -> Problem:
+    """An error as data; of several at once, the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case ServerError():
+            return error.problem()
+        case HandlerError():
+            return problem_of_text(error.status, error.kind, error.message)
+        case _:
+            return ServerError(f"{type(error).__name__}: {error}").problem()

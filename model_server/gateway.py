@@ -65,6 +65,7 @@ class Gateway:
         self._invoker = Invoker(settings, run_dir, self._control, self._loop)
         self._invoker.keep_time()
         self.counts = Counts(settings.access_log)
+        self._limits_seen = 0
 
     def __call__(self, request: HttpRequest, respond: Respond) -> Cancellable | None:
         """Answer any request by calling ``respond`` once; never raises."""
@@ -89,7 +90,8 @@ class Gateway:
                 raise BadRequest(
                     "this server runs in multi-model mode; POST to /models/{name}/invoke instead"
                 )
-            return SINGLE_MODEL
+            target = request.header("x-amzn-sagemaker-target-model")
+            return _checked_name(target.lstrip("/")) if target else SINGLE_MODEL
         return None
 
     async def _answer(self, request: HttpRequest, respond: Respond) -> None:
@@ -114,9 +116,15 @@ class Gateway:
         return response
 
     async def report(self, in_flight: int) -> None:
-        """Tell the controller what was served since the last time."""
+        """Tell the controller what was served since the last time, and hear of time limits."""
+        counts = self.counts.take(os.getpid(), in_flight, self._limits_seen)
         with suppress(ServerError):  # it is stopping; nobody will ask for these numbers
-            await self._control.ask(self.counts.take(os.getpid(), in_flight))
+            limits = await self._control.ask(counts)
+            assert isinstance(limits, wire.Limits)
+            self._limits_seen = limits.version
+            if limits.seconds is not None:
+                self._invoker.limits.clear()
+                self._invoker.limits.update(limits.seconds)
 
     # --- routes ---------------------------------------------------------------------------------
 

@@ -44,12 +44,13 @@ class Counts:
                 (time.time(), method, path, response.status, size, seconds, response.request_id)
             )
 
-    def take(self, pid: int, in_flight: int) -> wire.GatewayCounts:
+    def take(self, pid: int, in_flight: int, limits_seen: int) -> wire.GatewayCounts:
         """The numbers since the last call, as a message."""
         served, self._served = self._served, {}
         return wire.GatewayCounts(
             pid,
             in_flight,
+            limits_seen,
             [
                 (route, status, int(numbers[0]), numbers[1], tuple(int(n) for n in numbers[2:]))
                 for (route, status), numbers in served.items()

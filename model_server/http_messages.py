@@ -18,6 +18,10 @@ JSON = "application/json"
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
+class StreamBroken(Exception):
+    """Raised by the stream of a response that cannot go on; the text says why."""
+
+
 @dataclass(slots=True)
 class HttpRequest:
     """A whole request: method, path and query as sent (not decoded), headers, body."""
@@ -28,6 +32,7 @@ class HttpRequest:
     headers: list[tuple[str, str]]
     body: Body = b""
     keep_alive: bool = True
+    http_1_0: bool = False
 
     def header(self, name: str) -> str:
         """The first header of that (lower-case) name, or ""."""
@@ -39,7 +44,10 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class HttpResponse:
-    """A response. With ``stream`` the body comes from there, ``length`` bytes in all."""
+    """A response. With ``stream`` the body comes from there.
+
+    It has ``length`` bytes in all; None is not known before, and the body goes in chunks.
+    """
 
     status: int
     content_type: str = JSON
@@ -47,18 +55,28 @@ class HttpResponse:
     headers: list[tuple[str, str]] = field(default_factory=list)
     stream: AsyncIterator[bytes | bytearray | memoryview] | None = None
     length: int | None = None
+    # An open end is marked by an empty chunk, for clients that know chunks, else by a close.
+    chunked: bool = True
     # What the access log and the metrics call it.
     route: str = ""
     request_id: str = ""
 
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether nobody knows its length before its end."""
+        return self.stream is not None and self.length is None
+
     def head(self, *, keep_alive: bool, date: str) -> bytes:
         """Status line and headers, encoded."""
         length = len(self.body) if self.length is None else self.length
+        framing = f"Content-Length: {length}\r\n"
+        if self.is_open_ended:
+            framing = "Transfer-Encoding: chunked\r\n" if self.chunked else ""
         lines = [
             f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Status')}\r\nDate: {date}\r\n"
         ]
         if self.status not in BODILESS:
-            lines.append(f"Content-Type: {self.content_type}\r\nContent-Length: {length}\r\n")
+            lines.append(f"Content-Type: {self.content_type}\r\n{framing}")
         elif self.status == HTTPStatus.RESET_CONTENT:
             lines.append("Content-Length: 0\r\n")
         lines += [f"{name}: {value}\r\n" for name, value in self.headers]

@@ -16,8 +16,9 @@ from email.utils import formatdate
 from typing import Protocol
 
 from model_server.errors import RequestTimeout, ServerError
-from model_server.http_messages import BODILESS, HttpRequest, HttpResponse
+from model_server.http_messages import BODILESS, HttpRequest, HttpResponse, StreamBroken
 from model_server.http_reader import RequestReader
+from model_server.model_dirs import shown
 
 log = logging.getLogger("modelyard.http")
 
@@ -202,6 +203,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if response.status in BODILESS:
             response.body, response.length, response.stream = b"", None, None
         keep_alive = self._answering.keep_alive and not self._shared.stopping
+        if response.is_open_ended and self._answering.http_1_0:
+            response.chunked = keep_alive = False
         head = response.head(keep_alive=keep_alive, date=self._shared.date)
         if response.stream is not None:
             writing = self._write_stream(head, response, keep_alive=keep_alive)
@@ -228,14 +231,21 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     async def _write_stream(self, head: bytes, response: HttpResponse, *, keep_alive: bool) -> None:
         assert response.stream is not None
+        chunked = response.is_open_ended and response.chunked
+        sent = 0
         self._transport.write(head)
         try:
             async for part in response.stream:
-                self._transport.write(part)
+                sent += len(part)
+                self._transport.write(_chunk(part) if chunked else part)
                 await self._can_write.wait()
-        except ConnectionError:
+        except (ConnectionError, StreamBroken) as error:
+            log.warning("%s: an answer broke off: %s", shown(self._answering.path), error)
             self._transport.abort()  # too late for a status: the client sees a cut body
             return
+        if chunked:
+            self._transport.write(b"0\r\n\r\n")
+        response.length = sent
         self._finish(response, keep_alive=keep_alive)
 
     def _refuse(self, error: ServerError) -> None:
@@ -283,3 +293,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             return
         if self._has_served or now - self._since > _FIRST_REQUEST_SECONDS:
             self._transport.close()
+
+
+def _chunk(part: bytes | bytearray | memoryview) -> bytes:
+    return b"".join((b"%x\r\n" % len(part), part, b"\r\n"))

@@ -163,6 +163,7 @@ class RequestReader:
             query,
             self._headers,
             keep_alive=self._parser.should_keep_alive(),
+            http_1_0=self._parser.get_http_version() == "1.0",
         )
         if chunked:
             self._continue_if_expected()

@@ -56,8 +56,9 @@ def _random_start() -> itertools.count[int]:
 class Invoker:
     """What all invokes of a gateway share.
 
-    ``under_way`` holds them in the order of their deadlines. One timer looks after all: a timer for
-    each would be a tenth of the gateway's time.
+    ``limits`` are the time limits of models that have one of their own, by name; they may become
+    known while a request is under way. One timer looks after all that are ``under_way``: a timer
+    for each would be a tenth of the gateway's time.
     """
 
     settings: Settings
@@ -66,15 +67,14 @@ class Invoker:
     loop: asyncio.AbstractEventLoop
     keys: itertools.count[int] = field(default_factory=_random_start)
     under_way: dict[int, Invocation] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
 
     def keep_time(self) -> None:
         """End, from now on, what is over its time limit."""
-        period = min(max(self.settings.request_timeout_seconds / 20, 0.02), 0.5)
-        self.loop.call_later(period, self.keep_time)
+        shortest = min([self.settings.request_timeout_seconds, *self.limits.values()])
+        self.loop.call_later(min(max(shortest / 20, 0.02), 0.5), self.keep_time)
         now = self.loop.time()
-        for invocation in list(
-            itertools.takewhile(lambda i: i.deadline < now, self.under_way.values())
-        ):
+        for invocation in [i for i in self.under_way.values() if i.deadline < now]:
             invocation.expire()
 
     def invoke(self, request: HttpRequest, name: str, respond: Respond) -> Invocation:
@@ -88,8 +88,15 @@ class Invocation:
     """A request to a model, under way."""
 
     __slots__ = (
-        "_call", "_invoker", "_key", "_name", "_request", "_request_id", "_respond", "_task",
-        "deadline",
+        "_call",
+        "_invoker",
+        "_key",
+        "_name",
+        "_request",
+        "_request_id",
+        "_respond",
+        "_started",
+        "_task",
     )  # fmt: skip
 
     def __init__(self, invoker: Invoker, request: HttpRequest, name: str, respond: Respond) -> None:
@@ -99,9 +106,20 @@ class Invocation:
         self._respond = respond
         self._key = next(invoker.keys)
         self._request_id = request.header("x-amzn-sagemaker-inference-id") or f"{self._key:016x}"
-        self.deadline = invoker.loop.time() + invoker.settings.request_timeout_seconds
+        self._started = invoker.loop.time()
         self._call: WorkerCall | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def limit_seconds(self) -> float:
+        """How long it may take."""
+        invoker = self._invoker
+        return invoker.limits.get(self._name, invoker.settings.request_timeout_seconds)
+
+    @property
+    def deadline(self) -> float:
+        """When its time is over, by the loop's clock."""
+        return self._started + self.limit_seconds
 
     def begin(self) -> None:
         """The first attempt."""
@@ -224,8 +242,7 @@ class Invocation:
         )
 
     def _too_slow(self) -> ModelTimeout:
-        limit = self._invoker.settings.request_timeout_seconds
-        return ModelTimeout(f"the request took more than {limit:g} seconds")
+        return ModelTimeout(f"the request took more than {self.limit_seconds:g} seconds")
 
 
 def _response(call: WorkerCall) -> HttpResponse:
@@ -235,6 +252,10 @@ def _response(call: WorkerCall) -> HttpResponse:
     except Exception:
         call.close()
         raise
+    if head.streams:
+        response = HttpResponse(head.status, head.content_type, headers=_passed_on(head))
+        response.stream = call.chunks()
+        return response
     if len(body) < call.body_bytes:
         response = HttpResponse(head.status, head.content_type, headers=_passed_on(head))
         response.stream, response.length = call.rest(), call.body_bytes

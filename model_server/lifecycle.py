@@ -1,4 +1,4 @@
-"""Loads, restarts and unloads models: the only code that changes what is loaded.
+"""Loads and unloads models: the only code that puts models into the table and takes them out.
 
 Runs on the controller's event loop; a state is read and changed without an ``await`` in between,
 so there are no locks. What may be slow (looking at directories, reading /proc) runs in threads.
@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-from handlers.errors import HandlerError
 from handlers.inspection import inspect_model
 from handlers.types import ModelPlan
-from model_server import memory, probe, wire
-from model_server.backoff import GIVE_UP_AFTER, RETRY_FAILED_AFTER_SECONDS, restart_delay
-from model_server.children import describe_exit
+from model_server import model_sockets, wire
+from model_server.accounts import Accounts
+from model_server.environments import Environments
 from model_server.errors import (
     ModelExists,
     ModelFailed,
@@ -32,12 +26,14 @@ from model_server.errors import (
     ServerError,
     ServerUnavailable,
     WorkerDied,
-    problem_of_text,
+    problem_of,
 )
-from model_server.model import Model, State, Worker
+from model_server.model import Model, State
 from model_server.model_dirs import resolve, shown
 from model_server.run_dir import RunDir
 from model_server.settings import Settings
+from model_server.tasks import Tasks
+from model_server.upkeep import Upkeep
 from model_server.workers import Workers
 
 log = logging.getLogger("modelyard.lifecycle")
@@ -48,7 +44,7 @@ _REMEASURE_SECONDS = 10.0
 class LoadCounts:
     """What has been loaded and unloaded since the start."""
 
-    loads = failures = unloads = restarts = 0
+    loads = failures = unloads = 0
     load_seconds = 0.0
 
 
@@ -59,53 +55,56 @@ class Lifecycle:
         self,
         settings: Settings,
         run_dir: RunDir,
+        models: dict[str, Model],
         *,
-        limit_bytes: int,
-        overhead_bytes: Callable[[], int],
-        zygote_bytes: Callable[[str], int],
+        accounts: Accounts,
+        workers: Workers,
+        upkeep: Upkeep,
+        environments: Environments,
+        tasks: Tasks,
     ) -> None:
-        self.models: dict[str, Model] = {}
+        self.models = models
         self.counts = LoadCounts()
         self._settings = settings
         self._run_dir = run_dir
-        self._limit_bytes = limit_bytes
         self._roots = settings.model_roots
         if not settings.multi_model:
-            self._roots = (*self._roots, settings.model_dir)
-        self._overhead_bytes = overhead_bytes
-        self._zygote_bytes = zygote_bytes
-        self._learned_bytes: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._workers: Workers
+            self._roots = (*self._roots, settings.model_dir, settings.extract_dir)
+        self._accounts = accounts
+        self._workers = workers
+        self._upkeep = upkeep
+        self._environments = environments
+        self._tasks = tasks
         self._stopping = False
         self._drain_limit_seconds = settings.drain_timeout_seconds
-
-    def use(self, workers: Workers) -> None:
-        """Where processes come from. Call once, before anything else."""
-        self._workers = workers
+        # Time limits of models that have one of their own, for the gateways.
+        self.limits = wire.Limits(0, {})
 
     # --- what gateways ask for ------------------------------------------------------------------
 
-    async def load(self, name: str, url: str) -> None:
-        """Load a model; returns when it can serve. Raises ServerError or HandlerError."""
+    async def load(self, name: str, url: str, directory: str | None = None) -> None:
+        """Load a model; returns when it can serve. Raises ServerError or HandlerError.
+
+        ``directory`` is where it lies when the url does not say.
+        """
         while True:
             self._check_running()
             await self._until_free(name)
-            plan = await asyncio.to_thread(self._inspect, url)
+            plan, environment_key = await asyncio.to_thread(self._inspect, directory or url)
             if name not in self.models:
                 break
         self._check_running()
-        model = self._reserve(name, url, plan)
+        model = self._reserve(name, url, plan, environment_key)
         # Goes on when the caller leaves: whoever asks next finds the model loaded.
-        await asyncio.shield(self._spawn(self._bring_up(model)))
+        await asyncio.shield(self._tasks.spawn(self._bring_up(model)))
 
     async def unload(self, name: str) -> None:
         """Unload a model; returns when its processes are gone and their memory is back."""
         model = self._find(name)
         was_loading = model.state is State.LOADING
         model.move(State.UNLOADING)
-        self._withdraw(model)
-        while model.workers:
+        model_sockets.withdraw(model)
+        while model.processes:
             limit = self._drain_limit_seconds
             await self._workers.end(model, drain=not was_loading, limit_seconds=limit)
         self._drop(model)
@@ -119,7 +118,8 @@ class Lifecycle:
             if model.state is State.READY:
                 return
             if model.state is State.FAILED:
-                self._retry(model)
+                self._check_running()
+                self._upkeep.retry(model)
             await model.settled.wait()
 
     async def fate(self, name: str, key: int) -> Problem | None:
@@ -130,7 +130,7 @@ class Lifecycle:
     async def info(self, name: str) -> wire.ModelInfo:
         """Describe a model, its memory measured now."""
         model = self._find(name)
-        await self._measure(model, list(model.workers))
+        await self._accounts.measure(model, list(model.processes))
         return model.info()
 
     def page(self, limit: int, after: str | None) -> wire.ModelPage:
@@ -142,19 +142,6 @@ class Lifecycle:
 
     # --- what the controller calls --------------------------------------------------------------
 
-    def worker_died(self, model: Model, worker: Worker, code: int) -> None:
-        """A worker that had loaded is gone: replace it, unless the model is on its way out."""
-        if model.state not in (State.READY, State.RESTARTING):
-            return
-        model.failures_in_a_row = 0 if worker.has_served else model.failures_in_a_row + 1
-        log.warning(
-            "process %s; starting another", describe_exit(code), extra={"model": model.name}
-        )
-        if model.state is State.READY and not any(other.ready for other in model.workers):
-            model.move(State.RESTARTING)
-        if not model.reviving:
-            self._spawn(self._revive(model))
-
     async def remeasure(self) -> None:
         """Measure models that were used since the last time: memory grows with the first requests.
 
@@ -165,11 +152,11 @@ class Lifecycle:
             await asyncio.sleep(_REMEASURE_SECONDS)
             since, measured_ns = measured_ns, time.monotonic_ns()
             for model, worker in self._workers.used_since(since):
-                await self._measure(model, [worker])
+                await self._accounts.measure(model, [worker])
 
     async def abort_loads(self) -> None:
         """Load nothing more, and give up what is still loading; whoever waits for it hears so."""
-        self._stopping = True
+        self._stopping = self._upkeep.stopping = True
         loading = [m.name for m in self.models.values() if m.state is State.LOADING]
         await asyncio.gather(*map(self.unload, loading), return_exceptions=True)
 
@@ -178,17 +165,8 @@ class Lifecycle:
         self._drain_limit_seconds = drain_limit_seconds
         for model in list(self.models.values()):
             if model.state is not State.UNLOADING:
-                self._spawn(self.unload(model.name))
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def ledger(self) -> memory.Ledger:
-        """Memory as it stands."""
-        return memory.Ledger(
-            limit_bytes=self._limit_bytes,
-            overhead_bytes=self._overhead_bytes(),
-            held_bytes=sum(model.held_bytes for model in self.models.values()),
-        )
+                self._tasks.spawn(self.unload(model.name))
+        await self._tasks.finished()
 
     # --- how ------------------------------------------------------------------------------------
 
@@ -203,18 +181,6 @@ class Lifecycle:
             raise ModelNotFound(f"no model named {shown(name)} is loaded; POST /models loads one")
         return model
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, ServerError | HandlerError):
-            log.error("unexpected: %r", error, exc_info=error)
-
     async def _until_free(self, name: str) -> None:
         """Wait for a load or unload of the same name. Raises what the caller then must hear."""
         while model := self.models.get(name):
@@ -224,35 +190,30 @@ class Lifecycle:
             if model.problem is not None and model.state is State.GONE:
                 raise ProblemError(model.problem)
 
-    def _inspect(self, url: str) -> ModelPlan:
+    def _inspect(self, url: str) -> tuple[ModelPlan, str]:
+        """The plan, and the key of the environment that it needs."""
         directory = resolve(url, self._roots)
-        return inspect_model(directory, self._settings.handler_options)
+        plan = inspect_model(directory, self._settings.handler_options)
+        needed = plan.requirements
+        return plan, self._environments.key(needed) if needed is not None else ""
 
-    def _reserve(self, name: str, url: str, plan: ModelPlan) -> Model:
+    def _reserve(self, name: str, url: str, plan: ModelPlan, environment_key: str) -> Model:
         """Take the memory and the name, in one step."""
-        need = self._admitted_bytes(plan)
+        try:
+            need = self._accounts.admit(plan, environment_key)
+        except OutOfMemory:
+            self.counts.failures += 1
+            raise
         model = Model(name, url, plan, self._run_dir.model_socket(name), held_bytes=need)
+        model.wanted_workers = plan.settings.min_workers
         self.models[name] = model
         return model
-
-    def _admitted_bytes(self, plan: ModelPlan) -> int:
-        """What the model is predicted to take. Raises OutOfMemory when that does not fit."""
-        need = memory.predict_bytes(
-            weight_bytes=plan.weight_bytes,
-            learned_bytes=self._learned_bytes.get(plan.model_dir),
-            workers=plan.settings.min_workers,
-        )
-        zygote = self._zygote_bytes(plan.framework)
-        if reason := memory.refusal(need + zygote, self.ledger()):
-            self.counts.failures += 1
-            raise OutOfMemory(reason)
-        return need
 
     async def _bring_up(self, model: Model) -> None:
         started = time.monotonic()
         try:
-            self._check_wanted(model)
-            await self._start_workers(model, self._listen(model))
+            await self._prepare(model)
+            await self._start_workers(model, model_sockets.listen(model, self._settings.queue_size))
             self._check_wanted(model)
         except (ServerError, OSError, BaseExceptionGroup) as error:
             self.counts.failures += 1
@@ -260,11 +221,32 @@ class Lifecycle:
         model.load_seconds = time.monotonic() - started
         self.counts.loads += 1
         self.counts.load_seconds += model.load_seconds
-        self._publish(model)
+        self._tell_limit(model)
+        model_sockets.publish(model)
         model.move(State.READY)
         seconds, mib = model.load_seconds, model.held_bytes >> 20
         text = "loaded in %.3f s (%s, %d MiB)"
         log.info(text, seconds, model.plan.framework, mib, extra={"model": model.name})
+
+    async def _prepare(self, model: Model) -> None:
+        """Make the environment that the model needs, if it needs one of its own."""
+        self._check_wanted(model)
+        if model.plan.requirements is not None:
+            model.environment = await self._environments.prepare(model.plan.requirements)
+            self._check_wanted(model)
+
+    def _tell_limit(self, model: Model) -> None:
+        """Let the gateways know of a time limit that is not everybody's."""
+        limit = model.plan.settings.request_timeout_seconds
+        known = self.limits.seconds or {}
+        if limit != known.get(model.name, self._settings.request_timeout_seconds):
+            self.limits = wire.Limits(self.limits.version + 1, {**known, model.name: limit})
+
+    def _forget_limit(self, name: str) -> None:
+        known = self.limits.seconds or {}
+        if name in known:
+            others = {other: limit for other, limit in known.items() if other != name}
+            self.limits = wire.Limits(self.limits.version + 1, others)
 
     def _check_wanted(self, model: Model) -> None:
         """Raise when an unload has come in between."""
@@ -272,15 +254,15 @@ class Lifecycle:
             raise _unloaded_meanwhile(model)
 
     async def _start_workers(self, model: Model, listener: socket.socket) -> None:
+        """Start the first, from which the others are forked if they can share the model."""
+        await self._workers.start(model, listener)
         async with asyncio.TaskGroup() as group:
-            for _ in range(model.plan.settings.min_workers):
+            for _ in range(model.wanted_workers - len(model.workers)):
                 group.create_task(self._workers.start(model, listener))
-        if len(model.workers) < model.plan.settings.min_workers:
+        if model.ready_workers < model.wanted_workers:
             raise WorkerDied("a process of the model died right after it had loaded")
-        self._account(model)
-        self._learned_bytes[model.plan.model_dir] = model.held_bytes // len(model.workers)
-        if reason := memory.overrun(model.held_bytes, self.ledger()):
-            raise OutOfMemory(reason)
+        self._accounts.settle(model)
+        self._accounts.check(model)
 
     async def _failed_to_load(self, model: Model, problem: Problem) -> ServerError:
         """Clean up and say why."""
@@ -293,131 +275,13 @@ class Lifecycle:
             self._drop(model)
         return ProblemError(problem)
 
-    async def _revive(self, model: Model) -> None:
-        """Start workers until the model has all of them again, or give it up.
-
-        One of these for a model, however many of its workers die.
-        """
-        model.reviving = True
-        try:
-            while self._lacks_workers(model):
-                await asyncio.sleep(restart_delay(model.failures_in_a_row))
-                if self._lacks_workers(model):
-                    await self._start_another(model)
-        finally:
-            model.reviving = False
-
-    def _lacks_workers(self, model: Model) -> bool:
-        alive = model.state in (State.READY, State.RESTARTING) and not self._stopping
-        ready = sum(worker.ready for worker in model.workers)
-        return alive and ready < model.plan.settings.min_workers
-
-    async def _start_another(self, model: Model) -> None:
-        assert model.listener is not None
-        try:
-            await self._workers.start(model, model.listener)
-        except (ServerError, OSError) as error:
-            model.failures_in_a_row += 1
-            model.failed_starts += 1
-            if model.failed_starts >= GIVE_UP_AFTER:
-                self._give_up(model, problem_of(error))
-        else:
-            if not model.is_leaving:
-                self._revived(model)
-
-    def _revived(self, model: Model) -> None:
-        model.failed_starts = 0
-        model.restarts += 1
-        self.counts.restarts += 1
-        self._account(model)
-        if model.state is State.RESTARTING:
-            self._publish(model)
-            model.move(State.READY)
-
-    def _give_up(self, model: Model, problem: Problem) -> None:
-        if model.state is not State.RESTARTING:  # it goes on with the workers that it has
-            return
-        text = f"{shown(model.name)} cannot be brought back: {problem.message}"
-        model.problem = ModelFailed(text).problem()
-        model.retry_at = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
-        log.error("given up: %s", problem.message, extra={"model": model.name})
-        self._withdraw(model)
-        self._close_listener(model)
-        model.held_bytes = 0
-        model.move(State.FAILED)
-
-    def _retry(self, model: Model) -> None:
-        """Try a failed model again when it has rested. Raises why not yet."""
-        assert model.problem is not None
-        wait = model.retry_at - time.monotonic()
-        if wait > 0:
-            raise ModelFailed(model.problem.message, retry_after_seconds=wait)
-        self._check_running()
-        need = self._admitted_bytes(model.plan)
-        self._listen(model)
-        model.held_bytes = need
-        model.move(State.RESTARTING)
-        model.failed_starts = GIVE_UP_AFTER - 1  # one attempt
-        self._spawn(self._revive(model))
-
-    def _listen(self, model: Model) -> socket.socket:
-        """Make the model's socket where nobody finds it yet; its backlog is the queue."""
-        hidden = f"{model.socket_path}.new"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with suppress(FileNotFoundError):
-            Path(hidden).unlink()
-        listener.bind(hidden)
-        listener.listen(self._settings.queue_size)
-        model.listener = listener
-        model.inode = os.fstat(listener.fileno()).st_ino
-        return listener
-
-    def _publish(self, model: Model) -> None:
-        """Show the socket: from now on the model is hot."""
-        with suppress(FileNotFoundError):  # after a restart it is in place already
-            Path(f"{model.socket_path}.new").rename(model.socket_path)
-
-    def _withdraw(self, model: Model) -> None:
-        """Hide the socket: new requests ask the controller first."""
-        for path in (model.socket_path, f"{model.socket_path}.new"):
-            Path(path).unlink(missing_ok=True)
-
-    def _close_listener(self, model: Model) -> None:
-        if model.listener is not None:
-            model.listener.close()
-            model.listener = None
-
     def _drop(self, model: Model) -> None:
-        self._withdraw(model)
-        self._close_listener(model)
+        model_sockets.withdraw(model)
+        model_sockets.close(model)
+        self._forget_limit(model.name)
         del self.models[model.name]
         model.move(State.GONE)
-
-    def _account(self, model: Model) -> None:
-        model.held_bytes = sum(worker.private_bytes for worker in model.workers)
-
-    async def _measure(self, model: Model, workers: Sequence[Worker]) -> None:
-        for worker in workers:
-            measured = await asyncio.to_thread(probe.private_bytes, worker.pid)
-            if measured and worker.ready:
-                worker.private_bytes = measured
-        if model.state is State.READY and model.workers:
-            self._account(model)
-            self._learned_bytes[model.plan.model_dir] = model.held_bytes // len(model.workers)
 
 
 def _unloaded_meanwhile(model: Model) -> ModelFailed:
     return ModelFailed(f"{shown(model.name)} was unloaded while it was loading")
-
-
-def problem_of(error: BaseException) -> Problem:
-    """An error as data; of several at once, the first."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    match error:
-        case ServerError():
-            return error.problem()
-        case HandlerError():
-            return problem_of_text(error.status, error.kind, error.message)
-        case _:
-            return ServerError(f"{type(error).__name__}: {error}").problem()

@@ -8,6 +8,7 @@ unload (the contract's 507).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_server.settings import MIB
@@ -33,10 +34,23 @@ class Ledger:
         return self.limit_bytes - self.overhead_bytes - self.held_bytes
 
 
-def predict_bytes(*, weight_bytes: int, learned_bytes: int | None, workers: int) -> int:
-    """What a load will take: what the directory took last time, else its weights and a floor."""
-    each = learned_bytes if learned_bytes is not None else weight_bytes + FLOOR_BYTES
-    return each * workers
+def predict_bytes(
+    *, weight_bytes: int, learned_bytes: int | None, workers: int, shared: bool
+) -> int:
+    """What a load will take: what it took last time, else its weights and a floor for each process.
+
+    ``shared`` says that workers beyond the first are forked from a process that holds the weights.
+    """
+    if learned_bytes is not None:
+        return learned_bytes
+    if shared and workers > 1:
+        return weight_bytes + FLOOR_BYTES * (workers + 1)
+    return (weight_bytes + FLOOR_BYTES) * workers
+
+
+def predict_worker_bytes(present_bytes: Sequence[int]) -> int:
+    """What one more worker will take: as much as the largest of those that the model has."""
+    return max([*present_bytes, FLOOR_BYTES])
 
 
 def refusal(need_bytes: int, ledger: Ledger) -> str | None:

@@ -16,6 +16,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from model_server import memory, wire
+from model_server.accounts import Accounts
 from model_server.lifecycle import Lifecycle, LoadCounts
 from model_server.model import Model
 from model_server.stats import BUCKET_SECONDS, BUCKETS, Totals
@@ -73,6 +74,8 @@ def _numbers(model: Model, waiting: dict[int, int]) -> _ModelNumbers:
 
 def snapshot(
     lifecycle: Lifecycle,
+    accounts: Accounts,
+    restarts: int,
     zygotes: ZygotePool,
     gateways: GatewayTotals,
     waiting: dict[int, int],
@@ -83,7 +86,7 @@ def snapshot(
     """
     models = [_numbers(model, waiting) for model in lifecycle.models.values()]
     counts, served = copy(lifecycle.counts), deepcopy(gateways)
-    snap = _Snapshot(models, counts, lifecycle.ledger(), zygotes.warm_bytes, served)
+    snap = _Snapshot(models, counts, restarts, accounts.ledger(), zygotes.warm_bytes, served)
     return lambda: _render(snap)
 
 
@@ -105,6 +108,7 @@ def _histogram(buckets: list[int], total: float) -> tuple[list[tuple[str, float]
 class _Snapshot(Collector):
     models: list[_ModelNumbers]
     counts: LoadCounts
+    restarts: int
     ledger: memory.Ledger
     zygotes: dict[str, int]
     gateways: GatewayTotals
@@ -121,7 +125,7 @@ class _Snapshot(Collector):
             ("modelyard_load_failures", "Loads that failed.", counts.failures),
             ("modelyard_load_seconds", "Time spent in loads that succeeded.", counts.load_seconds),
             ("modelyard_unloads", "Models unloaded.", counts.unloads),
-            ("modelyard_restarts", "Worker processes replaced after a death.", counts.restarts),
+            ("modelyard_restarts", "Worker processes replaced after a death.", self.restarts),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
@@ -203,6 +207,11 @@ _MODEL_COUNTERS: tuple[tuple[str, str, _Value], ...] = (
         "modelyard_queue_seconds",
         "Time that requests waited for the model.",
         lambda model: model.totals.queue_ns * _NS,
+    ),
+    (
+        "modelyard_batches",
+        "Batches of two requests and more.",
+        lambda model: model.totals.batches,
     ),
     ("modelyard_model_restarts", "Processes replaced.", lambda model: model.restarts),
 )

@@ -8,10 +8,21 @@ import socket
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
+
 from handlers.types import ModelPlan
 from model_server import wire
+from model_server.environments import Environment
 from model_server.errors import Problem
-from model_server.stats import BUSY_SINCE_NS, FINISHED, REQUEST_KEY, STARTED, Totals
+from model_server.fork_channel import ForkChannel
+from model_server.stats import (
+    BUSY_SINCE_NS,
+    FINISHED,
+    LAST_USED_NS,
+    STARTED,
+    Totals,
+    keys_in_hand,
+)
 
 
 class State(Enum):
@@ -55,9 +66,14 @@ class Worker:
     exited: asyncio.Future[int]
     pid: int = 0
     ready: bool = False
+    ready_ns: int = 0
     private_bytes: int = 0
     # Set when the controller kills it: what its request is told.
     verdict: Problem | None = None
+    # One too many: its end is no death.
+    leaving: bool = False
+    # Of a template, which serves nothing: asks it to fork workers.
+    forks: ForkChannel | None = None
 
     @property
     def busy_since_ns(self) -> int:
@@ -65,9 +81,9 @@ class Worker:
         return self.slot[BUSY_SINCE_NS]
 
     @property
-    def request_key(self) -> int:
-        """The request in hand, or the last one."""
-        return self.slot[REQUEST_KEY]
+    def request_keys(self) -> list[int]:
+        """The requests in hand, or the last ones."""
+        return keys_in_hand(self.slot)
 
     @property
     def has_served(self) -> bool:
@@ -78,6 +94,11 @@ class Worker:
         """Wait for its end; its exit code. Giving up the wait does not give up ``exited``."""
         await asyncio.wait([self.exited])
         return self.exited.result()
+
+    @property
+    def idle_since_ns(self) -> int:
+        """CLOCK_MONOTONIC of when it last had something to do; 0 while busy."""
+        return 0 if self.busy_since_ns else max(self.slot[LAST_USED_NS], self.ready_ns)
 
     def cut_leash(self) -> None:
         """Tell it to finish what is queued and leave."""
@@ -113,6 +134,13 @@ class Model:
     inode: int = 0  # of the listener, by which the kernel reports its queue
     state: State = State.LOADING
     workers: list[Worker] = field(default_factory=list)
+    # How many there should be; between the settings' minimum and maximum.
+    wanted_workers: int = 1
+    # The process that has the model loaded and forks its workers, where they share it.
+    template: Worker | None = None
+    # Found out at the first load: whether it may be forked once loaded.
+    can_share: bool = True
+    environment: Environment | None = None
     # Why it failed, when it did: the answer to invokes of a FAILED model.
     problem: Problem | None = None
     retry_at: float = 0.0
@@ -138,6 +166,16 @@ class Model:
             self.settled.clear()
 
     @property
+    def processes(self) -> list[Worker]:
+        """Its workers and its template."""
+        return self.workers if self.template is None else [self.template, *self.workers]
+
+    @property
+    def ready_workers(self) -> int:
+        """How many can answer."""
+        return sum(worker.ready and not worker.leaving for worker in self.workers)
+
+    @property
     def is_leaving(self) -> bool:
         """Has an unload begun?"""
         return self.state in (State.UNLOADING, State.GONE)
@@ -158,7 +196,10 @@ class Model:
             framework=self.plan.framework,
             interface=self.plan.interface.value,
             load_seconds=round(self.load_seconds, 4),
-            private_bytes=sum(worker.private_bytes for worker in self.workers),
+            private_bytes=sum(worker.private_bytes for worker in self.processes),
             restarts=self.restarts,
             workers=[worker.info() for worker in self.workers],
+            template_pid=self.template.pid if self.template else None,
+            environment=(self.environment.key or None) if self.environment else None,
+            settings=msgspec.convert(self.plan.settings, wire.ModelServing, from_attributes=True),
         )

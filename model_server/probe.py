@@ -34,6 +34,11 @@ def private_bytes(pid: int) -> int:
     return private * 1024
 
 
+def threads_of_this_process() -> int:
+    """How many threads this process has, native ones included."""
+    return sum(1 for _ in (_PROC / "self" / "task").iterdir())
+
+
 def machine_memory_bytes() -> int:
     """Physical memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -50,6 +55,14 @@ def memory_ceiling_bytes() -> int:
         if text.isdigit():  # v2 says "max" for no limit, v1 a number beyond any machine
             return min(machine, int(text))
     return machine
+
+
+def gpu_count() -> int:
+    """How many NVIDIA GPUs the driver shows; asks no library, so that none gets a context."""
+    try:
+        return sum(1 for _ in (_PROC / "driver" / "nvidia" / "gpus").iterdir())
+    except OSError:
+        return 0
 
 
 def prefer_as_oom_victim() -> None:

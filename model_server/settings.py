@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from handlers.frameworks import FRAMEWORKS
-from handlers.types import MAX_BATCH, HandlerOptions, ModelSettings, is_device
+from handlers.setting_values import KEYS, problem_of
+from handlers.types import HandlerOptions, ModelSettings
 
 MIB = 1 << 20
 
@@ -22,7 +23,10 @@ TCP_BACKLOG = 2048
 # The name of the one model of single-model mode.
 SINGLE_MODEL = "model"
 
+LOAD_ALL = "all"
+
 PRELOAD_AUTO = "auto"
+PRELOADED = ("python", "sklearn", "pytorch")
 PRELOAD_NONE = "none"
 
 
@@ -56,14 +60,14 @@ class Settings:
     model_dir: str = setting(
         "/opt/ml/model",
         "MODELYARD_MODEL_DIR",
-        "the model served by `POST /invocations`, or archives to be named in a request's "
+        "the model of `POST /invocations`, or where the archives lie that requests name in "
         "`X-Amzn-SageMaker-Target-Model`",
     )
     load_models: tuple[str, ...] = setting(
         (),
         "MODELYARD_LOAD_MODELS",
-        "models to load at start (`:` between): `name=directory`, or archives in `model_dir`, or "
-        "`all` of these",
+        "models to load at start (`:` between): `name=directory`, archives in `model_dir`, or "
+        "`all` of them",
     )
     model_roots: tuple[str, ...] = setting(
         ("/opt/ml",),
@@ -77,7 +81,13 @@ class Settings:
         1,
         "MODELYARD_MIN_WORKERS",
         "processes a model has at least, so requests it handles at once",
-        also=("SAGEMAKER_MODEL_SERVER_WORKERS", "SAGEMAKER_TS_MIN_WORKERS"),
+        also=(
+            "SAGEMAKER_MODEL_SERVER_WORKERS",
+            "SAGEMAKER_NUM_MODEL_WORKERS",
+            "SAGEMAKER_TS_MIN_WORKERS",
+            "MMS_DEFAULT_WORKERS_PER_MODEL",
+            "TS_DEFAULT_WORKERS_PER_MODEL",
+        ),
     )
     max_workers: int = setting(
         0,
@@ -107,7 +117,12 @@ class Settings:
         "milliseconds that a batch waits to fill; 0: it takes what is waiting anyway",
         also=("SAGEMAKER_TS_MAX_BATCH_DELAY",),
     )
-    threads: int = setting(1, "MODELYARD_THREADS", "computing threads in each process of a model")
+    threads: int = setting(
+        1,
+        "MODELYARD_THREADS",
+        "computing threads in each process of a model",
+        also=("OMP_NUM_THREADS",),
+    )
     device: str = setting(
         "auto", "MODELYARD_DEVICE", "where models run: `auto`, `cpu`, `cuda` or `cuda:N`"
     )
@@ -118,7 +133,7 @@ class Settings:
         100,
         "MODELYARD_QUEUE_SIZE",
         "requests that may wait for a model; more are answered 503",
-        also=("SAGEMAKER_MODEL_JOB_QUEUE_SIZE",),
+        also=("SAGEMAKER_MODEL_JOB_QUEUE_SIZE", "MMS_JOB_QUEUE_SIZE", "TS_JOB_QUEUE_SIZE"),
     )
     request_timeout_seconds: float = setting(
         60.0,
@@ -128,10 +143,15 @@ class Settings:
             "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT",
             "SAGEMAKER_TS_RESPONSE_TIMEOUT",
+            "MMS_DEFAULT_RESPONSE_TIMEOUT",
+            "TS_DEFAULT_RESPONSE_TIMEOUT",
         ),
     )
     load_timeout_seconds: float = setting(
-        360.0, "MODELYARD_LOAD_TIMEOUT_SECONDS", "limit of one load; then the load fails with 504"
+        360.0,
+        "MODELYARD_LOAD_TIMEOUT_SECONDS",
+        "limit of one load; then the load fails with 504",
+        also=("SAGEMAKER_STARTUP_TIMEOUT",),
     )
     drain_timeout_seconds: float = setting(
         20.0,
@@ -139,7 +159,16 @@ class Settings:
         "how long running requests may take to finish on unload and on SIGTERM",
     )
     max_body_bytes: int = setting(
-        25 * MIB, "MODELYARD_MAX_BODY_BYTES", "largest request body; larger is answered 413"
+        25 * MIB,
+        "MODELYARD_MAX_BODY_BYTES",
+        "largest request body; larger is answered 413",
+        also=(
+            "SAGEMAKER_MAX_REQUEST_SIZE",
+            "SAGEMAKER_MAX_PAYLOAD_IN_MB",
+            "MAX_CONTENT_LENGTH",
+            "MMS_MAX_REQUEST_SIZE",
+            "TS_MAX_REQUEST_SIZE",
+        ),
     )
     memory_limit_bytes: int = setting(
         0,
@@ -149,8 +178,8 @@ class Settings:
     preload: str = setting(
         PRELOAD_AUTO,
         "MODELYARD_PRELOAD",
-        "frameworks to warm up at start: `auto` (the installed ones, within a tenth of the memory "
-        "limit), `none`, or a list such as `sklearn,pytorch`",
+        "frameworks to warm up at start: `auto` (python, sklearn and pytorch as far as a tenth of "
+        "the memory goes), `none`, or a list: `sklearn,onnx`",
     )
     log_level: str = setting("INFO", "MODELYARD_LOG_LEVEL", "`DEBUG`, `INFO`, `WARNING` or `ERROR`")
     log_format: str = setting("plain", "MODELYARD_LOG_FORMAT", "`plain` or `json`")
@@ -171,15 +200,14 @@ class Settings:
     handler: str = setting(
         "",
         "MODELYARD_HANDLER",
-        "multi-model-server custom service for models whose archive names none: "
-        "`module[:function]` or a path",
+        "custom service for models whose archive names none: `module[:function]` or a path",
         also=("SAGEMAKER_HANDLER",),
     )
     submit_directory: str = setting(
         "",
         "MODELYARD_SUBMIT_DIRECTORY",
-        "where `program` and what it imports come from, for all models: a directory, a tar.gz, or "
-        "an `s3://` address of one; fetched at start, in place of `shared_code_dir`",
+        "directory, tar.gz or `s3://` address of `program` and its modules, for all models; takes "
+        "the place of `shared_code_dir`",
         also=("SAGEMAKER_SUBMIT_DIRECTORY",),
     )
     shared_code_dir: str = setting(
@@ -190,6 +218,12 @@ class Settings:
         "MODELYARD_DEFAULT_ACCEPT",
         "content type of answers to clients that ask for none",
         also=("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",),
+    )
+    hf_task: str = setting(
+        "",
+        "MODELYARD_HF_TASK",
+        "task of Hugging Face models, such as `text-classification`; default: what config.json says",
+        also=("HF_TASK",),
     )
     model_requirements: bool = setting(
         True,
@@ -252,16 +286,15 @@ class Settings:
             device=self.device,
             pinned=self.pinned,
             share_weights=self.share_weights,
+            environment=(("HF_TASK", self.hf_task),) if self.hf_task else (),
         )
 
 
 def _problems(settings: Settings) -> list[str]:
     """Say what is wrong, naming the setting and what would be right."""
     at_least = {
-        "port": 0, "gateways": 0, "min_workers": 1, "max_workers": 0, "queue_size": 1,
-        "batch_size": 1, "max_batch_delay_ms": 0, "threads": 1, "max_body_bytes": 1,
-        "memory_limit_bytes": 0, "environments_max_bytes": 0, "max_extracted_bytes": 1,
-        "max_extracted_files": 1,
+        "port": 0, "gateways": 0, "queue_size": 1, "max_body_bytes": 1, "memory_limit_bytes": 0,
+        "environments_max_bytes": 0, "max_extracted_bytes": 1, "max_extracted_files": 1,
     }  # fmt: skip
     found = [
         f"{name} is {getattr(settings, name)}; it must be {least} or more"
@@ -271,7 +304,6 @@ def _problems(settings: Settings) -> list[str]:
     found += [
         f"{name} is {getattr(settings, name)}; it must be a number of seconds above 0"
         for name in (
-            "request_timeout_seconds",
             "load_timeout_seconds",
             "drain_timeout_seconds",
             "worker_idle_seconds",
@@ -289,15 +321,17 @@ def _problems(settings: Settings) -> list[str]:
         for name, allowed in choices.items()
         if getattr(settings, name) not in allowed
     ]
-    if settings.batch_size > MAX_BATCH:
-        found.append(f"batch_size is {settings.batch_size}; it must be {MAX_BATCH} or less")
+    of_models = [
+        problem_of(name, getattr(settings, name))
+        for name in KEYS
+        if name != "max_workers" or settings.max_workers != 0
+    ]
+    found += [problem for problem in of_models if problem is not None]
     if 0 < settings.max_workers < settings.min_workers:
         found.append(
             f"max_workers is {settings.max_workers}, less than min_workers "
             f"({settings.min_workers}); raise it, or leave it 0"
         )
-    if not is_device(settings.device):
-        found.append(f"device is {settings.device!r}; it must be auto, cpu, cuda or cuda:N")
     if settings.preload not in (PRELOAD_AUTO, PRELOAD_NONE):
         unknown = [name for name in settings.preload.split(",") if name not in FRAMEWORKS]
         if unknown:

@@ -1,19 +1,16 @@
 """Counters in shared memory: each worker writes its own slot, the controller reads them all.
 
-So the hot path sends no message for bookkeeping. A slot is 32 unsigned 64-bit integers; there are
-no locks, since a slot has one writer and each field is written with one store.
+So the hot path sends no message for bookkeeping. A slot is an array of unsigned 64-bit integers;
+there are no locks, since a slot has one writer and each field is written with one store.
 """
 
 from __future__ import annotations
 
 import mmap
 from bisect import bisect_left
-from enum import IntEnum
 from pathlib import Path
 
-SLOTS = 16_384
-SLOT_FIELDS = 32
-_BYTES = SLOTS * SLOT_FIELDS * 8
+from handlers.types import MAX_BATCH
 
 BUCKET_SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -22,24 +19,25 @@ _BUCKET_NS = tuple(int(seconds * 1e9) for seconds in BUCKET_SECONDS)
 BUCKETS = len(BUCKET_SECONDS) + 1
 
 
-class Field(IntEnum):
-    """Places in a slot. Times are CLOCK_MONOTONIC nanoseconds; 0 means never."""
+# Places in a slot, each with one writer. Plain integers: looking an enum member up costs more than
+# the store itself. Times are CLOCK_MONOTONIC nanoseconds; 0 means never.
+REQUEST_KEY = 0  # the request in hand, or the last one; of a batch, the first
+BUSY_SINCE_NS = 1  # 0 while idle
+LAST_USED_NS = 2
+STARTED = 3
+FINISHED = 4
+FAILED = 5  # of the finished ones: answered with an error
+SKIPPED = 6  # never started, because the client had left
+HANDLER_NS = 7  # total time in the model's code
+QUEUE_NS = 8  # total time from the gateway to the worker
+FIRST_BUCKET = 9  # of the histogram of handler times
+FURTHER = FIRST_BUCKET + BUCKETS  # requests of the batch in hand beyond the first
+BATCHES = FURTHER + 1  # handled, of two requests and more
+FURTHER_KEYS = 32  # theirs
 
-    REQUEST_KEY = 0  # the request in hand, or the last one
-    BUSY_SINCE_NS = 1  # 0 while idle
-    LAST_USED_NS = 2
-    STARTED = 3
-    FINISHED = 4
-    FAILED = 5  # of the finished ones: answered with an error
-    SKIPPED = 6  # never started, because the client had left
-    HANDLER_NS = 7  # total time in the model's code
-    QUEUE_NS = 8  # total time from the gateway to the worker
-    BUCKETS = 9  # first of the histogram of handler times
-
-
-# Plain integers: looking an enum member up costs more than the store itself.
-REQUEST_KEY, BUSY_SINCE_NS, LAST_USED_NS = 0, 1, 2
-STARTED, FINISHED, FAILED, SKIPPED, HANDLER_NS, QUEUE_NS, FIRST_BUCKET = 3, 4, 5, 6, 7, 8, 9
+SLOTS = 16_384
+SLOT_FIELDS = FURTHER_KEYS + MAX_BATCH
+_BYTES = SLOTS * SLOT_FIELDS * 8
 
 
 def bucket(nanoseconds: int) -> int:
@@ -73,7 +71,7 @@ class StatsTable:
             return None
         index = self._free.pop()
         slot = self.slot(index)
-        for field in range(SLOT_FIELDS):
+        for field in range(FURTHER_KEYS):
             slot[field] = 0
         return index
 
@@ -86,7 +84,8 @@ class Totals:
     """Counters of a model over all its workers, past and present."""
 
     def __init__(self) -> None:
-        self.finished = self.failed = self.skipped = self.handler_ns = self.queue_ns = 0
+        self.finished = self.failed = self.skipped = self.batches = 0
+        self.handler_ns = self.queue_ns = 0
         self.buckets = [0] * BUCKETS
 
     def add(self, slot: memoryview) -> None:
@@ -94,6 +93,7 @@ class Totals:
         self.finished += slot[FINISHED]
         self.failed += slot[FAILED]
         self.skipped += slot[SKIPPED]
+        self.batches += slot[BATCHES]
         self.handler_ns += slot[HANDLER_NS]
         self.queue_ns += slot[QUEUE_NS]
         for index in range(BUCKETS):
@@ -105,3 +105,9 @@ class Totals:
         other.__dict__.update(self.__dict__)
         other.buckets = list(self.buckets)
         return other
+
+
+def keys_in_hand(slot: memoryview) -> list[int]:
+    """The requests that a worker has in hand, or had last."""
+    further = min(slot[FURTHER], MAX_BATCH - 1)
+    return [slot[REQUEST_KEY], *slot[FURTHER_KEYS : FURTHER_KEYS + further]]

@@ -38,12 +38,17 @@ class InvokeHead(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ReplyHead(msgspec.Struct, array_like=True, frozen=True):
-    """An answer; with ``kind`` it is an error, and the body is its message."""
+    """An answer; with ``kind`` it is an error, and the body is its message.
+
+    With ``streams`` the body is a first chunk. Others follow, each a prefix (no head) and its
+    bytes; an empty one is the end, and a frame with a head is an error in the middle.
+    """
 
     status: int
     content_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     kind: str = ""
+    streams: bool = False
 
 
 # --- gateway -> controller ---------------------------------------------------------------------
@@ -97,10 +102,14 @@ class Metrics(msgspec.Struct, tag=True, frozen=True):
 
 
 class GatewayCounts(msgspec.Struct, tag=True, frozen=True):
-    """What a gateway served since its last report: route, status, requests, seconds, buckets."""
+    """What a gateway served since its last report: route, status, requests, seconds, buckets.
+
+    ``limits_seen`` is the version of the time limits that it knows.
+    """
 
     pid: int
     in_flight: int
+    limits_seen: int
     served: list[tuple[str, int, int, float, tuple[int, ...]]]
 
 
@@ -123,6 +132,19 @@ class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
     private_bytes: int
 
 
+class ModelServing(msgspec.Struct, frozen=True, rename="camel"):
+    """The settings that a model is served with."""
+
+    min_workers: int
+    max_workers: int
+    batch_size: int
+    max_batch_delay_ms: float
+    request_timeout_seconds: float
+    threads: int
+    device: str
+    pinned: bool
+
+
 class ModelInfo(msgspec.Struct, frozen=True, rename="camel"):
     """One model, as ``GET /models/{name}`` shows it."""
 
@@ -135,6 +157,9 @@ class ModelInfo(msgspec.Struct, frozen=True, rename="camel"):
     private_bytes: int
     restarts: int
     workers: list[WorkerInfo]
+    template_pid: int | None
+    environment: str | None
+    settings: ModelServing
 
 
 class ModelFound(msgspec.Struct, tag=True, frozen=True):
@@ -163,6 +188,16 @@ class FateFound(msgspec.Struct, tag=True, frozen=True):
     problem: Problem | None
 
 
+class Limits(msgspec.Struct, tag=True, frozen=True):
+    """The answer to ``GatewayCounts``: time limits of models that have one of their own.
+
+    ``seconds`` is None when the gateway knows this version.
+    """
+
+    version: int
+    seconds: dict[str, float] | None
+
+
 class Text(msgspec.Struct, tag=True, frozen=True):
     """A text body."""
 
@@ -175,7 +210,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     problem: Problem
 
 
-Answer = Done | ModelFound | ModelPage | FateFound | Text | Failed
+Answer = Done | ModelFound | ModelPage | FateFound | Limits | Text | Failed
 
 
 # --- controller <-> zygote, worker -> controller -----------------------------------------------
@@ -193,7 +228,10 @@ class ZygoteSpec(msgspec.Struct, frozen=True):
 
 
 class WorkerSpec(msgspec.Struct, tag=True, frozen=True):
-    """Fork a worker. Its listening socket and its leash come along, in this order."""
+    """Fork a worker. Its listening socket and its leash come along, in this order.
+
+    A ``template`` forks further workers from the loaded model if that is safe.
+    """
 
     worker_id: int
     slot: int
@@ -201,6 +239,7 @@ class WorkerSpec(msgspec.Struct, tag=True, frozen=True):
     plan: ModelPlan
     options: HandlerOptions
     resources: Resources = Resources()
+    template: bool = False
 
 
 class ZygoteReady(msgspec.Struct, tag=True, frozen=True):
@@ -241,10 +280,11 @@ ZygoteMessage = ZygoteReady | ZygoteFailed | Forked | ForkFailed | Exited
 
 
 class WorkerReady(msgspec.Struct, tag=True, frozen=True):
-    """The model is loaded."""
+    """The model is loaded. With ``can_fork`` the process serves nothing and forks workers."""
 
     seconds: float
     private_bytes: int
+    can_fork: bool = False
 
 
 class WorkerFailed(msgspec.Struct, tag=True, frozen=True):

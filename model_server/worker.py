@@ -1,8 +1,13 @@
-"""A model's process: loads the model, then answers one connection after another until told to stop.
+"""A model's process: loads the model, then answers requests, or forks others that do, until told to
+stop.
 
 The listening socket belongs to the controller and outlives this process, so a request that waits
 in its backlog is lost by nobody's death. The leash is a socket to the controller: it carries the
 outcome of the load up, and its closing means "finish what is queued, then leave".
+
+A model that may have several workers is loaded once, in a template: a process that serves nothing
+itself but forks the workers, which so share all of the model's memory and are ready in
+milliseconds. That is safe only while the loaded process has a single thread.
 
 User code is not trusted to behave: it may raise, exit, fork, print megabytes, close descriptors or
 change directory. An ``Exception`` fails its request; anything else ends the process.
@@ -13,64 +18,85 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import select
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from typing import NoReturn
 
 from handlers.errors import HandlerError
-from handlers.service import load_service
-from handlers.types import Headers, Request, Response, Service
+from handlers.frameworks import FRAMEWORKS
+from handlers.service import LoadedModel, load_service
 from model_server import logs, probe, wire
 from model_server.errors import Problem, problem_of_text
-from model_server.stats import (
-    BUSY_SINCE_NS,
-    FAILED,
-    FINISHED,
-    FIRST_BUCKET,
-    HANDLER_NS,
-    LAST_USED_NS,
-    QUEUE_NS,
-    REQUEST_KEY,
-    SKIPPED,
-    STARTED,
-    bucket,
-)
+from model_server.fork_loop import ForkLoop
+from model_server.replies import brief
+from model_server.serving import Serving
+from model_server.stats import StatsTable
 
 log = logging.getLogger("modelyard.worker")
-
-# A request that waited less than this was surely not given up: spare the system call.
-_CHECK_HANGUP_NS = 20_000_000
-
-_MAX_MESSAGE_CHARS = 4096
 
 _EXIT_DRAINED = 0
 _EXIT_LOAD_FAILED = 3
 _EXIT_ASKED_BY_USER_CODE = 4
 
 
-def run(
-    spec: wire.WorkerSpec,
-    listener: socket.socket,
-    leash: socket.socket,
-    slot: memoryview,
-) -> NoReturn:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker has of its server: its sockets, the lifeline, the table of counters."""
+
+    listener: socket.socket
+    leash: socket.socket
+    lifeline_fd: int
+    stats: StatsTable
+
+
+def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     """Be the worker that ``spec`` describes. Called in a fresh fork; does not return."""
     logs.context.model = spec.model_name
-    service = _load(spec, leash)
+    started = time.monotonic()
+    service = _load(spec, place.leash)
+    gc.freeze()  # the model stays: no need to look through it for garbage
+    can_fork = spec.template and service.can_fork and probe.threads_of_this_process() == 1
+    private = probe.private_bytes(os.getpid())
+    _say(place.leash, wire.WorkerReady(time.monotonic() - started, private, can_fork))
+    if can_fork:
+        _be_template(spec, place, service)
+    _serve(spec, place, service)
+
+
+def _serve(spec: wire.WorkerSpec, place: Place, service: LoadedModel) -> NoReturn:
+    slot, settings = place.stats.slot(spec.slot), spec.plan.settings
     try:
-        gc.freeze()  # the model stays: no need to look through it for garbage
-        Worker(service, listener, leash, slot).serve()
+        Serving(service, place.listener, place.leash, slot, settings).run()
     except BaseException as error:
         _log_exit(error)
         _leave(_EXIT_ASKED_BY_USER_CODE)
     _leave(_EXIT_DRAINED)
 
 
-def _load(spec: wire.WorkerSpec, leash: socket.socket) -> Service:
-    started, pid = time.monotonic(), os.getpid()
+def _be_template(spec: wire.WorkerSpec, place: Place, service: LoadedModel) -> NoReturn:
+    """Fork workers of the loaded model until the leash is cut."""
+
+    def become(fork: wire.WorkerSpec, listener: socket.socket, leash: socket.socket) -> None:
+        place.listener.close()
+        FRAMEWORKS[spec.plan.framework].after_fork(spec.resources.threads)
+        there = Place(listener, leash, place.lifeline_fd, place.stats)
+        private = probe.private_bytes(os.getpid())
+        _say(leash, wire.WorkerReady(0.0, private))
+        _serve(fork, there, service)
+
+    try:
+        ForkLoop(place.leash, place.lifeline_fd, become).run()
+    except ConnectionError:
+        log.debug("the controller hung up")
+    _leave(_EXIT_DRAINED)
+
+
+def _load(spec: wire.WorkerSpec, leash: socket.socket) -> LoadedModel:
+    pid = os.getpid()
     _enter(spec.plan.model_dir, leash)
+    os.environ.update(spec.plan.settings.environment)
     try:
         service = load_service(
             spec.plan,
@@ -81,20 +107,17 @@ def _load(spec: wire.WorkerSpec, leash: socket.socket) -> Service:
     except HandlerError as error:
         _end_if_not(pid)
         log.exception("load failed")
-        _fail_load(leash, problem_of_text(error.status, error.kind, _brief(error.message)))
+        _fail_load(leash, problem_of_text(error.status, error.kind, brief(error.message)))
     except BaseException as error:
         _end_if_not(pid)
         _log_exit(error)
         _fail_load(
             leash,
             problem_of_text(
-                500, "ModelLoadException", _brief(f"the model's code ended its process: {error!r}")
+                500, "ModelLoadException", brief(f"the model's code ended its process: {error!r}")
             ),
         )
     _end_if_not(pid)
-    leash.send(
-        wire.encode(wire.WorkerReady(time.monotonic() - started, probe.private_bytes(os.getpid())))
-    )
     return service
 
 
@@ -114,8 +137,12 @@ def _enter(model_dir: str, leash: socket.socket) -> None:
 
 
 def _fail_load(leash: socket.socket, problem: Problem) -> NoReturn:
-    leash.send(wire.encode(wire.WorkerFailed(problem)))
+    _say(leash, wire.WorkerFailed(problem))
     _leave(_EXIT_LOAD_FAILED)
+
+
+def _say(leash: socket.socket, word: wire.WorkerMessage) -> None:
+    leash.send(wire.encode(word))
 
 
 def _log_exit(error: BaseException) -> None:
@@ -130,128 +157,3 @@ def _leave(code: int) -> NoReturn:
         except (ValueError, OSError, AttributeError):
             log.debug("the model's code closed %r", stream)
     os._exit(code)
-
-
-class Worker:
-    """The accept loop of a loaded model."""
-
-    def __init__(
-        self, service: Service, listener: socket.socket, leash: socket.socket, slot: memoryview
-    ) -> None:
-        self._service = service
-        self._listener = listener
-        self._slot = slot
-        self._receiver = wire.Receiver()
-        self._pid = os.getpid()
-        listener.setblocking(False)
-        self._poller = select.poll()
-        self._poller.register(listener, select.POLLIN)
-        self._poller.register(leash, select.POLLIN | select.POLLHUP)
-        self._leash_fd = leash.fileno()
-
-    def serve(self) -> None:
-        """Answer requests until the leash is cut and the queue is empty."""
-        draining = False
-        while True:
-            try:
-                connection = self._listener.accept()[0]
-            except BlockingIOError:
-                if draining:
-                    return
-                draining = any(fd == self._leash_fd for fd, _ in self._poller.poll())
-                continue
-            try:
-                if connection.gettimeout() is not None:  # user code may set a default timeout
-                    connection.settimeout(None)
-                self._answer(connection)
-            except (wire.Hangup, BrokenPipeError, ConnectionResetError):
-                log.debug("the gateway hung up")
-            finally:
-                connection.close()
-
-    def _answer(self, connection: socket.socket) -> None:
-        encoded, body = self._receiver.receive(connection)
-        head = wire.decode_invoke(encoded)
-        slot, now = self._slot, time.monotonic_ns()
-        slot[QUEUE_NS] += now - head.sent_ns
-        if now - head.sent_ns > _CHECK_HANGUP_NS and _has_left(connection):
-            slot[SKIPPED] += 1
-            return
-        slot[REQUEST_KEY] = head.key
-        slot[STARTED] += 1
-        slot[BUSY_SINCE_NS] = now
-        logs.context.request_id = head.request_id
-        try:
-            self._handle(connection, head, body)
-        finally:
-            if os.getpid() == self._pid:
-                ended = time.monotonic_ns()
-                slot[FINISHED] += 1
-                slot[HANDLER_NS] += ended - now
-                slot[FIRST_BUCKET + bucket(ended - now)] += 1
-                slot[LAST_USED_NS] = ended
-                slot[BUSY_SINCE_NS] = 0
-                logs.context.request_id = ""
-
-    def _handle(self, connection: socket.socket, head: wire.InvokeHead, body: bytes) -> None:
-        request = Request(body, Headers(head.headers), logs.context.model, head.request_id)
-        ending: BaseException | None = None
-        try:
-            reply = _success(self._service.invoke(request))
-        except HandlerError as error:
-            log.error("%s", error.message, exc_info=error.__cause__ or error)
-            reply = _failure(error.status, error.kind, error.message)
-        except Exception as error:  # a fault of ours: handlers turn user errors into HandlerError
-            log.exception("handler failed")
-            reply = _failure(500, "InternalServerException", f"{type(error).__name__}: {error}")
-        except BaseException as error:
-            ending = error
-            text = f"the model's code ended its process: {error!r}"
-            reply = _failure(500, "WorkerDiedException", text)
-        _end_if_not(self._pid)
-        if reply[0].kind or reply[0].status >= 500:
-            self._slot[FAILED] += 1
-        self._slot[BUSY_SINCE_NS] = 0  # the model is done; how fast its client reads is another's
-        _send(connection, *reply)
-        if ending is not None:
-            raise ending
-
-
-def _success(response: Response) -> tuple[wire.ReplyHead, bytes]:
-    head = wire.ReplyHead(response.status, response.content_type, response.headers)
-    return head, response.body
-
-
-def _failure(status: int, kind: str, message: str) -> tuple[wire.ReplyHead, bytes]:
-    return wire.ReplyHead(status, kind=kind), _brief(message).encode("utf-8", "backslashreplace")
-
-
-def _brief(message: str) -> str:
-    """An exception's text may be megabytes (an array's repr, say); the log has it whole."""
-    if len(message) <= _MAX_MESSAGE_CHARS:
-        return message
-    return f"{message[:_MAX_MESSAGE_CHARS]}… ({len(message)} characters in all)"
-
-
-def _send(connection: socket.socket, head: wire.ReplyHead, body: bytes) -> None:
-    start = wire.frame_head(head, len(body))
-    if len(body) < wire.JOINED_BYTES:
-        connection.sendall(start + body)
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.LARGE_SEND_BYTES)
-    sent = connection.sendmsg((start, body))
-    if sent < len(start):
-        connection.sendall(start[sent:])
-        sent = len(start)
-    if sent < len(start) + len(body):
-        connection.sendall(memoryview(body)[sent - len(start) :])
-
-
-def _has_left(connection: socket.socket) -> bool:
-    """Did the gateway close this connection, because its client is gone or out of time?"""
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionResetError:
-        return True

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from model_server import wire
-from model_server.http_messages import Body
+from model_server.http_messages import Body, StreamBroken
 from model_server.wire import PREFIX, Hangup, ReplyHead, decode_reply
 
 _FIRST_READ_BYTES = 64 * 1024
@@ -127,6 +127,44 @@ class WorkerCall:
         finally:
             self.close()
 
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """A streamed body as it comes, in parts of any size. Raises Hangup or StreamBroken."""
+        buffer, left = self._body, self.body_bytes
+        try:
+            while True:
+                while left:
+                    if not buffer:
+                        await self._read_into(buffer)
+                    part = bytes(buffer[:left])
+                    del buffer[:left]
+                    left -= len(part)
+                    yield part
+                head_bytes, left = await self._next_prefix(buffer)
+                if head_bytes:
+                    raise await self._broken(buffer, head_bytes, left)
+                if not left:
+                    return
+        finally:
+            self.close()
+
+    async def _next_prefix(self, buffer: bytearray) -> tuple[int, int]:
+        while len(buffer) < PREFIX.size:
+            await self._read_into(buffer)
+        head_bytes, body_bytes = PREFIX.unpack_from(buffer)
+        del buffer[: PREFIX.size]
+        return head_bytes, body_bytes
+
+    async def _broken(self, buffer: bytearray, head_bytes: int, body_bytes: int) -> StreamBroken:
+        while len(buffer) < head_bytes + body_bytes:
+            await self._read_into(buffer)
+        return StreamBroken(buffer[head_bytes : head_bytes + body_bytes].decode())
+
+    async def _read_into(self, buffer: bytearray) -> None:
+        data = await self._loop.sock_recv(self._socket, _FIRST_READ_BYTES)
+        if not data:
+            raise _hangup()
+        buffer += data
+
     def _send_more(self) -> None:
         try:
             sent = self._socket.send(self._pending[0])
@@ -173,7 +211,10 @@ class WorkerCall:
             self._received = data
             return
         self._head = decode_reply(data[PREFIX.size : start])
-        if len(data) - start == self.body_bytes:
+        if self._head.streams:
+            self._body = bytearray(data[start:])
+            self._finish()
+        elif len(data) - start == self.body_bytes:
             self._body = data[start:]  # type: ignore[assignment]  # bytes do as well
             self._finish()
         elif self.body_bytes > self._buffer_bytes:

@@ -1,7 +1,8 @@
 """The controller's view of its zygotes: starts them, asks them to fork, hears of deaths.
 
-One zygote for each framework. A warm zygote that dies is started again at once, one that never
-became warm when it is needed next. Its workers live on and become the controller's own children.
+One zygote for each framework, and one more for each environment of packages that models have
+brought. A warm zygote that dies is started again at once, one that never became warm when it is
+needed next. Its workers live on and become the controller's own children.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 import msgspec
 
 from handlers.frameworks import FRAMEWORKS
 from model_server import wire
 from model_server.children import Children, describe_exit, kill
+from model_server.environments import Environment
 from model_server.errors import ServerUnavailable
+from model_server.fork_channel import ForkChannel
 from model_server.settings import Settings
 
 log = logging.getLogger("modelyard.zygotes")
 
-# Descriptors under way in a socket are limited by the kernel; forks are quick, so few are enough.
-_FORKS_UNDER_WAY = 8
 _START_TIMEOUT_SECONDS = 120.0
-_MAX_MESSAGE_BYTES = 65536
+
+# A zygote of an environment goes when no model of it has been loaded for this long.
+_UNUSED_SECONDS = 300.0
 
 # Threads of numeric libraries: one in each process unless a model asks for more. OpenMP reads its
 # waiting policy before it is loaded, and spinning teams of many processes cost 3-4x the throughput.
@@ -38,8 +41,8 @@ THREAD_ENVIRONMENT = {
 }
 
 
-class ZygoteDied(Exception):
-    """Raised when a zygote ends before it has answered."""
+# A framework, and the key of an environment ("": the server's own).
+ZygoteKey = tuple[str, str]
 
 
 class Zygote:
@@ -48,23 +51,39 @@ class Zygote:
     def __init__(
         self,
         framework: str,
+        environment: Environment | None,
         *,
         on_worker_exit: Callable[[int, int], None],
         on_gone: Callable[[Zygote], None],
     ) -> None:
         self.framework = framework
+        self.environment = environment
+        self.key: ZygoteKey = (framework, environment.key if environment else "")
         self.pid = 0
         self.private_bytes = 0
-        self.alive = True
         self.was_warm = False
-        self._on_worker_exit = on_worker_exit
+        self.used_at = time.monotonic()
         self._on_gone = on_gone
-        self._loop = asyncio.get_running_loop()
-        self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._forks: dict[int, tuple[asyncio.Future[None], Callable[[int], None]]] = {}
-        self._places = asyncio.Semaphore(_FORKS_UNDER_WAY)
-        self._channel, self._far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel.setblocking(False)
+        self._how = "hung up"
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        channel, self._far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._forks = ForkChannel(
+            channel,
+            on_worker_exit=on_worker_exit,
+            on_gone=self._gone,
+            on_message=self._hear,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked for anything."""
+        return self._forks.alive
+
+    @property
+    def name(self) -> str:
+        """What logs and metrics call it."""
+        framework, environment = self.key
+        return f"{framework}@{environment[:8]}" if environment else framework
 
     def start(
         self,
@@ -84,15 +103,14 @@ class Zygote:
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
-        command = [sys.executable, "-P", "-m", "model_server.zygote"]
+        python = self.environment.python if self.environment else sys.executable
         self.pid = children.start(
-            [*command, msgspec.json.encode(spec).decode()],
+            [python, "-P", "-m", "model_server.zygote", msgspec.json.encode(spec).decode()],
             on_exit=self._exited,
             pass_fds=(self._far_end.fileno(), lifeline_fd),
             environment=environment,
         )
         self._far_end.close()
-        self._loop.add_reader(self._channel, self._receive)
 
     async def wait_ready(self) -> None:
         """Return when it can fork. Raises ServerUnavailable with the reason when it cannot."""
@@ -111,68 +129,23 @@ class Zygote:
         leash: socket.socket,
         register: Callable[[int], None],
     ) -> None:
-        """Fork a worker. ``register`` gets its pid before any later news of it can come.
-
-        Raises ZygoteDied when the zygote is gone.
-        """
+        """Fork a worker, see ``ForkChannel.fork``."""
         await self.wait_ready()
-        async with self._places:
-            if not self.alive:
-                raise ZygoteDied(self.framework)
-            answer: asyncio.Future[None] = self._loop.create_future()
-            self._forks[spec.worker_id] = answer, register
-            fds = [listener.fileno(), leash.fileno()]
-            try:
-                socket.send_fds(self._channel, [wire.encode(spec)], fds)
-                await answer
-            except (BrokenPipeError, ConnectionResetError):
-                self._receive()
-                raise ZygoteDied(self.framework) from None
-            finally:
-                self._forks.pop(spec.worker_id, None)
+        await self._forks.fork(spec, listener, leash, register)
 
     def close(self) -> None:
         """Let it go: it leaves when it sees the channel closed."""
-        self.alive = False
-        if self._channel.fileno() >= 0:
-            self._loop.remove_reader(self._channel)
-            self._channel.close()
+        self._forks.close()
 
-    def _receive(self) -> None:
-        while True:
-            try:
-                data = self._channel.recv(_MAX_MESSAGE_BYTES)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                continue  # it left requests unread; what it has said is still to be read
-            if not data:
-                self._gone("hung up")
-                return
-            self._dispatch(wire.decode_zygote_message(data))
-
-    def _dispatch(self, message: wire.ZygoteMessage) -> None:
+    def _hear(self, message: msgspec.Struct) -> None:
         match message:
             case wire.ZygoteReady(seconds, private_bytes):
                 self.private_bytes = private_bytes
                 mib = private_bytes >> 20
-                log.info("%s is warm: %.2f s, %d MiB", self.framework, seconds, mib)
+                log.info("%s is warm: %.2f s, %d MiB", self.name, seconds, mib)
                 self._settle(None)
             case wire.ZygoteFailed(text):
                 self._settle(ServerUnavailable(f"{self.framework} cannot be imported: {text}"))
-            case wire.Forked(worker_id, pid):
-                answer, register = self._forks.get(worker_id, (None, None))
-                if answer is None or register is None or answer.done():
-                    kill(pid)  # nobody waits for it any more
-                else:
-                    register(pid)
-                    answer.set_result(None)
-            case wire.ForkFailed(worker_id, text):
-                answer, _ = self._forks.get(worker_id, (None, None))
-                if answer is not None and not answer.done():
-                    answer.set_exception(ServerUnavailable(f"cannot start a process: {text}"))
-            case wire.Exited(pid, code):
-                self._on_worker_exit(pid, code)
 
     def _settle(self, error: Exception | None) -> None:
         if self._ready.done():
@@ -184,29 +157,18 @@ class Zygote:
             self._ready.exception()  # seen: nobody may be waiting
 
     def _exited(self, code: int) -> None:
-        self._receive_rest()
-        self._gone(describe_exit(code))
+        self._how = describe_exit(code)
+        self._forks.exited()
 
-    def _receive_rest(self) -> None:
-        """Deaths that it still reported are in the socket."""
-        if self.alive and self._channel.fileno() >= 0:
-            self._receive()
-
-    def _gone(self, how: str) -> None:
-        if not self.alive:
-            return
-        self.close()
+    def _gone(self) -> None:
         self.was_warm = self._ready.done() and self._ready.exception() is None
-        self._settle(ServerUnavailable(f"the {self.framework} zygote {how}"))
-        for answer, _ in self._forks.values():
-            if not answer.done():
-                answer.set_exception(ZygoteDied(self.framework))
-        log.warning("zygote %s (pid %d) %s", self.framework, self.pid, how)
+        self._settle(ServerUnavailable(f"the {self.name} zygote {self._how}"))
+        log.warning("zygote %s (pid %d) %s", self.name, self.pid, self._how)
         self._on_gone(self)
 
 
 class ZygotePool:
-    """All zygotes, by framework."""
+    """All zygotes, by framework and environment."""
 
     def __init__(
         self,
@@ -224,14 +186,20 @@ class ZygotePool:
         self._stats_path = stats_path
         self._environment = {**THREAD_ENVIRONMENT, **environment}
         self._on_worker_exit = on_worker_exit
-        self._zygotes: dict[str, Zygote] = {}
+        self._zygotes: dict[ZygoteKey, Zygote] = {}
         self._closing = False
 
-    def get(self, framework: str) -> Zygote:
-        """The framework's zygote, started if there is none alive."""
-        zygote = self._zygotes.get(framework)
+    def get(self, framework: str, environment: Environment | None = None) -> Zygote:
+        """The zygote of a framework in an environment, started if there is none alive."""
+        key = (framework, environment.key if environment else "")
+        zygote = self._zygotes.get(key)
         if zygote is None or not zygote.alive:
-            zygote = Zygote(framework, on_worker_exit=self._on_worker_exit, on_gone=self._replace)
+            zygote = Zygote(
+                framework,
+                environment,
+                on_worker_exit=self._on_worker_exit,
+                on_gone=self._replace,
+            )
             zygote.start(
                 self._children,
                 self._settings,
@@ -239,7 +207,7 @@ class ZygotePool:
                 stats_path=self._stats_path,
                 environment=self._environment,
             )
-            self._zygotes[framework] = zygote
+            self._zygotes[key] = zygote
         return zygote
 
     async def fork(
@@ -248,15 +216,27 @@ class ZygotePool:
         listener: socket.socket,
         leash: socket.socket,
         register: Callable[[int], None],
+        environment: Environment | None = None,
     ) -> None:
-        """Fork a worker from the right zygote, see ``Zygote.fork``."""
-        zygote = self.get(spec.plan.framework)
+        """Fork a worker from the right zygote, see ``ForkChannel.fork``."""
+        zygote = self.get(spec.plan.framework, environment)
         await zygote.fork(spec, listener, leash, register)
 
     def _replace(self, gone: Zygote) -> None:
         """Start a zygote that worked again, so that the next load finds it warm."""
         if gone.was_warm and not self._closing:
-            self.get(gone.framework)
+            self.get(gone.framework, gone.environment)
+
+    def close_unused(self, in_use: Set[ZygoteKey]) -> None:
+        """Let zygotes of environments go that no model has used for a while."""
+        now = time.monotonic()
+        for key, zygote in list(self._zygotes.items()):
+            if not key[1] or key in in_use:
+                zygote.used_at = now
+            elif now - zygote.used_at > _UNUSED_SECONDS:
+                zygote.close()
+                del self._zygotes[key]
+                log.info("zygote %s is not used any more", zygote.name)
 
     async def preload(self, frameworks: tuple[str, ...], budget_bytes: int | None) -> None:
         """Warm up one after another, as far as the budget allows (None: all of them)."""
@@ -279,14 +259,19 @@ class ZygotePool:
 
     @property
     def warm_bytes(self) -> dict[str, int]:
-        """Framework -> private memory of its living zygote."""
+        """Name -> private memory of a living zygote."""
         return {
-            name: zygote.private_bytes for name, zygote in self._zygotes.items() if zygote.alive
+            zygote.name: zygote.private_bytes for zygote in self._zygotes.values() if zygote.alive
         }
 
-    def bytes_to_start(self, framework: str) -> int:
-        """What the framework's zygote is going to take: nothing when it is there."""
-        zygote = self._zygotes.get(framework)
+    @property
+    def environments(self) -> set[str]:
+        """The keys of the environments that zygotes run in."""
+        return {environment for _, environment in self._zygotes if environment}
+
+    def bytes_to_start(self, framework: str, environment_key: str) -> int:
+        """What a zygote is going to take: nothing when it is there."""
+        zygote = self._zygotes.get((framework, environment_key))
         if zygote is not None and zygote.alive and zygote.private_bytes:
             return 0
         return FRAMEWORKS[framework].resident_bytes

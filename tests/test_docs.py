@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,21 @@ def written(value: Any) -> str:
     if isinstance(value, float):
         return f"`{value:g}`"
     if isinstance(value, tuple):
-        return f"`{':'.join(value)}`"
+        value = ":".join(value)
     return f"`{value}`" if value != "" else ""
+
+
+def own_variable(field: Field[Any]) -> str:
+    """The variable that follows from a setting's name."""
+    return f"MODELYARD_{field.name.upper()}"
+
+
+def test_our_variables_win_over_those_of_other_servers_but_not_of_the_platform() -> None:
+    of_the_platform = {"port": "SAGEMAKER_BIND_TO_PORT", "multi_model": "SAGEMAKER_MULTI_MODEL"}
+    for field in fields(Settings):
+        first, *others = variables(field)
+        assert first == of_the_platform.get(field.name, own_variable(field))
+        assert own_variable(field) in (first, *others)
 
 
 def test_each_setting_has_its_row_in_order_and_there_are_no_others() -> None:
@@ -44,7 +57,7 @@ def test_each_setting_has_its_row_in_order_and_there_are_no_others() -> None:
         [
             f"`{field.name}`",
             written(field.default),
-            ", ".join(f"`{name}`" for name in variables(field)),
+            ", ".join(f"`{name}`" for name in variables(field) if name != own_variable(field)),
             field.metadata["text"],
         ]
         for field in fields(Settings)

@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from handlers.artifacts import Contents
-from handlers.frameworks import python, pytorch, sklearn
+from handlers.frameworks import (
+    catboost,
+    huggingface,
+    lightgbm,
+    onnx,
+    python,
+    pytorch,
+    sklearn,
+    xgboost,
+)
 from handlers.types import ModelPlan, Resources
 
 
@@ -72,16 +81,49 @@ class Framework(Protocol):
         """Used where a model has no output_fn. Returns body and content type."""
 
 
-_IN_ORDER: tuple[Framework, ...] = (pytorch, sklearn, python)
+_IN_ORDER: tuple[Framework, ...] = (
+    huggingface,
+    pytorch,
+    onnx,
+    xgboost,
+    lightgbm,
+    catboost,
+    sklearn,
+    python,
+)
 
 # By name, in order of precedence: where a model could mean two of them, the earlier is taken.
 FRAMEWORKS: dict[str, Framework] = {framework.NAME: framework for framework in _IN_ORDER}
 
 
+# Names by which tools and conventions say that a file is the model, as ``model.*`` does.
+_SURE_NAMES = frozenset({"pytorch_model.bin", "saved_model.pb", "xgboost-model"})
+
+
 def for_artifact(contents: Contents) -> tuple[Framework, str] | None:
-    """The first framework that finds its artifact in a directory, and the artifact."""
-    for framework in FRAMEWORKS.values():
-        artifact = framework.find_artifact(contents)
-        if artifact is not None:
-            return framework, artifact
-    return None
+    """The framework that serves a directory without code, and its artifact.
+
+    Of several that find one, the first whose artifact is named ``model.*`` or is a directory. None
+    if there is no artifact, or if each of several could be meant: ``claims`` tells which.
+    """
+    found = [
+        (framework, artifact)
+        for framework in FRAMEWORKS.values()
+        if (artifact := framework.find_artifact(contents)) is not None
+    ]
+    if len(found) > 1:
+        found = [claim for claim in found if _is_sure(claim[1], contents)][:1]
+    return found[0] if found else None
+
+
+def _is_sure(artifact: str, contents: Contents) -> bool:
+    """Whether a file is not just one that some framework could read."""
+    name = artifact.lower()
+    is_file = artifact in contents.files
+    return not is_file or name.partition(".")[0] == "model" or name in _SURE_NAMES
+
+
+def claims(contents: Contents) -> list[tuple[str, str]]:
+    """The names of the frameworks that find an artifact in a directory, with the artifact."""
+    found = ((name, f.find_artifact(contents)) for name, f in FRAMEWORKS.items())
+    return [(name, artifact) for name, artifact in found if artifact is not None]

@@ -10,6 +10,7 @@ from typing import Any
 
 from handlers import codecs
 from handlers.artifacts import Contents
+from handlers.envelopes import Convert, opened
 from handlers.errors import ModelLoadError
 from handlers.types import ModelPlan, Resources
 
@@ -32,6 +33,7 @@ def find_artifact(contents: Contents) -> str | None:
 
 def preload() -> None:
     """Import numpy, if there is one, and put a value through each codec."""
+    _stay_silent()
     codecs.decode(b"[[1.0]]", "application/json")
     codecs.encode([[1.0]], "application/json", "application/json")
     if find_spec("numpy") is None:
@@ -44,8 +46,14 @@ def preload() -> None:
     codecs.decode(b"1,2\n", "text/csv")
 
 
+def _stay_silent() -> None:
+    """ONNX Runtime, which any model may import, reports models to its makers unless told not to."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def after_fork(threads: int) -> None:
     """Reseed what fork copied: siblings must not draw the same numbers."""
+    _stay_silent()
     random.seed()
     if "numpy" in sys.modules:
         import numpy as np
@@ -58,9 +66,20 @@ def load(plan: ModelPlan, resources: Resources) -> Any:
     raise ModelLoadError("A model without a framework needs a model_fn in code/inference.py.")
 
 
-def input_fn(body: bytes, content_type: str) -> Any:
-    """The body as its content type says."""
-    return codecs.decode(body, content_type)
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def input_fn(body: bytes, content_type: str, convert: Convert = _as_it_is) -> Any:
+    """The body as its content type says, or an ``Envelope`` of it.
+
+    Other frameworks make their own kind of data in ``convert``, which gets an array where the data
+    is numeric.
+    """
+    value = codecs.decode(body, content_type)
+    if isinstance(value, dict):
+        return opened(value, lambda part: convert(codecs.numeric(part)))
+    return convert(value)
 
 
 def predict_fn(data: Any, model: Any) -> Any:

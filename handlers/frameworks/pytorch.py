@@ -1,11 +1,14 @@
-"""PyTorch: TorchScript archives, and weights with the module class that they belong to."""
+"""PyTorch: TorchScript, exported programs, and weights with the class that they belong to."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,27 @@ from handlers.codecs import STR_TYPES
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
 from handlers.media_types import JSON, JSON_LINES, ND_JSON, parse
+from handlers.pretrained import weights_of
 from handlers.types import Interface, ModelPlan, Resources
 from handlers.user_code import classes_of, import_file
+from handlers.user_errors import is_out_of_memory
 from handlers.weights import build_module, is_torchscript, load_weights
 
 NAME = "pytorch"
-MODULES: tuple[str, ...] = ("torch", "torchvision", "torchaudio", "transformers")
-EXTENSIONS: tuple[str, ...] = (".safetensors", ".pt", ".pth")
+MODULES: tuple[str, ...] = ("torch", "torchvision", "torchaudio")
+EXTENSIONS: tuple[str, ...] = (".safetensors", ".pt", ".pth", ".pt2", ".bin")
 PINS: tuple[str, ...] = ()
 resident_bytes = 230 << 20
 
 # Written by people or in JSON, which has one kind of number: models want float32.
 FLOAT32_TYPES = STR_TYPES | {JSON_LINES, ND_JSON}
+
+EXPORTED = ".pt2"
+
+# Anything may be called .bin: this is what state dicts are called, and what else they start with.
+BIN = ".bin"
+STATE_DICT_BIN = "pytorch_model.bin"
+ZIP_START = b"PK"
 
 
 def installed() -> bool:
@@ -34,8 +46,14 @@ def installed() -> bool:
 
 
 def find_artifact(contents: Contents) -> str | None:
-    """The TorchScript archive, safetensors file or state dict that is the model."""
-    return pick(contents.files, EXTENSIONS)
+    """The TorchScript archive, exported program, safetensors file or state dict that it is."""
+    if weights_of(contents) is not None:
+        return None  # these belong to transformers, also where a script imports torch alone
+    found = pick(contents.files, [extension for extension in EXTENSIONS if extension != BIN])
+    if found is not None or STATE_DICT_BIN in contents.files:
+        return found or STATE_DICT_BIN
+    found = pick(contents.files, (BIN,))
+    return found if found and contents.start_of(found, 2) == ZIP_START else None
 
 
 def preload() -> None:
@@ -73,27 +91,82 @@ def after_fork(threads: int) -> None:
     torch.default_generator.manual_seed(int.from_bytes(os.urandom(8), "big", signed=True))
 
 
+def device_of(resources: Resources) -> str:
+    """``cuda:N`` or ``cpu``. Raises ``ModelLoadError`` for a GPU that PyTorch does not see."""
+    if resources.gpu_id is None:
+        return "cpu"
+    import torch
+
+    seen = torch.cuda.device_count()
+    if resources.gpu_id >= seen:
+        raise ModelLoadError(
+            f"The model is to run on GPU {resources.gpu_id}, but PyTorch {torch.__version__} sees "
+            f"{seen or 'none'}. Use an image with a CUDA build of PyTorch, or the device cpu."
+        )
+    return f"cuda:{resources.gpu_id}"
+
+
 def load(plan: ModelPlan, resources: Resources) -> Any:
     """The module, ready to predict. Weights are mapped; TorchScript has to be read."""
     if not installed():
         raise ModelLoadError(f"{plan.artifact} needs PyTorch, which is missing.")
     import torch
 
+    torch.set_num_threads(resources.threads)
+    device = device_of(resources)
     load_script: Callable[..., Any] = torch.jit.load  # torch leaves it without types
     path = Path(plan.model_dir, plan.artifact or "")
+    if path.suffix.lower() == EXPORTED:
+        return _exported(path, device)
     if is_torchscript(path):
-        return load_script(path, map_location="cpu").eval()
+        return load_script(path, map_location=device).eval()
     try:
-        weights = load_weights(path)
+        weights = load_weights(path, device)
     except ValueError as error:
         raise ModelLoadError(f"{error}.") from error
-    return _with_weights(_module_class(plan, path.name), weights, path.name)
+    return _with_weights(_module_class(plan, path.name), weights, path.name, device)
 
 
-def _with_weights(module_class: type[Any], weights: dict[str, Any], artifact: str) -> Any:
+def _exported(path: Path, device: str) -> Any:
+    """The module of a program that torch.export saved. Programs name the device of each tensor."""
+    import torch
+    from torch.export.passes import move_to_device_pass
+
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelLoadError(
+            f"PyTorch {torch.__version__} cannot read {path.name}, which {_exporter(path)}: "
+            f"{error} Export it again with the version that serves it."
+        ) from error
+    devices = {tensor.device.type for tensor in program.state_dict.values()}
+    if devices - {"cpu"} or device != "cpu":
+        program = move_to_device_pass(program, device)
+    return program.module()
+
+
+def _exporter(path: Path) -> str:
+    """Who wrote a .pt2, for the error that it cannot be read."""
+    if not zipfile.is_zipfile(path):
+        return "is damaged or no exported program"
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            found = name.endswith(".json") and re.search(
+                rb'"torch_version": ?"([^"]{1,40})"', archive.read(name)
+            )
+            if found:
+                return f"was exported by PyTorch {found[1].decode(errors='replace')}"
+    return "was exported by another version or by another tool"
+
+
+def _with_weights(
+    module_class: type[Any], weights: dict[str, Any], artifact: str, device: str
+) -> Any:
     """The module with its weights; what does not fit is told with the names."""
     try:
-        return build_module(module_class, weights)
+        return build_module(module_class, weights, device)
     except TypeError as error:
         raise ModelLoadError(
             f"{module_class.__name__} cannot be made without arguments ({error}). Give its "
@@ -134,7 +207,11 @@ def _class_file(plan: ModelPlan) -> Path | None:
 
 def input_fn(body: bytes, content_type: str) -> Any:
     """A tensor where the body is numeric: float32 from JSON and CSV, NPY's own type from NPY."""
-    data = python.input_fn(body, content_type)
+    written = parse(content_type or JSON).essence in FLOAT32_TYPES
+    return python.input_fn(body, content_type, lambda data: _tensor(data, written))
+
+
+def _tensor(data: Any, written: bool) -> Any:
     if not hasattr(data, "dtype"):
         return data
     import torch
@@ -143,9 +220,7 @@ def input_fn(body: bytes, content_type: str) -> Any:
         tensor = torch.from_numpy(data)
     except TypeError as error:
         raise InvalidInput(f"The body cannot be a tensor: {error}") from error
-    if parse(content_type or JSON).essence in FLOAT32_TYPES:
-        tensor = tensor.to(torch.float32)
-    return tensor
+    return tensor.to(torch.float32) if written else tensor
 
 
 def predict_fn(data: Any, model: Any) -> Any:
@@ -154,7 +229,7 @@ def predict_fn(data: Any, model: Any) -> Any:
 
     if not isinstance(model, torch.nn.Module):
         return python.predict_fn(data, model)
-    weight = next(model.parameters(), None)
+    weight = next(chain(model.parameters(), model.buffers()), None)
     if weight is not None and isinstance(data, torch.Tensor):
         data = data.to(weight.device)
     with torch.inference_mode():

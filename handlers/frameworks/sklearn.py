@@ -1,25 +1,30 @@
-"""scikit-learn: estimators and pipelines saved with joblib or pickle."""
+"""scikit-learn: estimators and pipelines saved with joblib, pickle or skops."""
 
 from __future__ import annotations
 
 import io
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers.artifacts import Contents, pick
+from handlers import tables, thread_pools
+from handlers.artifacts import Contents
 from handlers.errors import ModelLoadError
 from handlers.frameworks import python
+from handlers.pickles import load_pickle
+from handlers.recognition import PICKLES, is_pickle_of, pick_recognised
 from handlers.types import ModelPlan, Resources
 
 NAME = "sklearn"
-MODULES: tuple[str, ...] = ("sklearn", "joblib")
-EXTENSIONS: tuple[str, ...] = (".joblib", ".pkl", ".pickle")
+MODULES: tuple[str, ...] = ("sklearn", "joblib", "skops")
+EXTENSIONS: tuple[str, ...] = (*PICKLES, ".skops")
 PINS: tuple[str, ...] = ()
-resident_bytes = 125 << 20
+resident_bytes = 150 << 20
 
-PICKLE_START = b"\x80"  # protocol 2 and later; anything else is compressed, or older
+SKOPS = ".skops"
+
+# Packages with estimators of their own: their pickles are served by their own frameworks.
+OTHERS = frozenset({"xgboost", "lightgbm", "catboost"})
 
 
 def installed() -> bool:
@@ -28,8 +33,10 @@ def installed() -> bool:
 
 
 def find_artifact(contents: Contents) -> str | None:
-    """The joblib or pickle file that is the model."""
-    return pick(contents.files, EXTENSIONS)
+    """The joblib, pickle or skops file that is the model."""
+    return pick_recognised(
+        contents, EXTENSIONS, lambda name: not is_pickle_of(contents, name, OTHERS)
+    )
 
 
 def preload() -> None:
@@ -43,48 +50,67 @@ def preload() -> None:
     from sklearn.tree import DecisionTreeClassifier
 
     data, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
-    with _thread_pools().limit(limits=1):
-        for model in (LogisticRegression(), DecisionTreeClassifier()):
-            stream = io.BytesIO()
-            joblib.dump(make_pipeline(StandardScaler(), model).fit(data, labels), stream)
-            stream.seek(0)
-            joblib.load(stream).predict(data)
+    thread_pools.limit(1)
+    for model in (LogisticRegression(), DecisionTreeClassifier()):
+        stream = io.BytesIO()
+        joblib.dump(make_pipeline(StandardScaler(), model).fit(data, labels), stream)
+        stream.seek(0)
+        predict_fn(data, joblib.load(stream))
+    if tables.has_pandas():
+        named = LogisticRegression().fit(tables.frame(data, ["x"]), labels)
+        predict_fn([{"x": 1.0}], named)
 
 
 def after_fork(threads: int) -> None:
     """Give BLAS and OpenMP this many threads, and fresh random state."""
     python.after_fork(threads)
-    _thread_pools().limit(limits=threads)
-
-
-@cache
-def _thread_pools() -> Any:
-    """The BLAS and OpenMP libraries in use. Looking for them takes 3 ms: once, in preload."""
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
-
-    return ThreadpoolController()
+    thread_pools.limit(threads)
 
 
 def load(plan: ModelPlan, resources: Resources) -> Any:
     """The estimator; its large arrays are mapped, so that copies of the model share them."""
     if not installed():
         raise ModelLoadError(f"{plan.artifact} needs scikit-learn and joblib, which are missing.")
-    import joblib
-
     path = Path(plan.model_dir, plan.artifact or "")
-    with path.open("rb") as file:
-        mappable = file.read(1) == PICKLE_START
-    return joblib.load(path, mmap_mode="r" if mappable else None)
+    model = _load_skops(path) if path.suffix.lower() == SKOPS else load_pickle(path)
+    thread_pools.limit(resources.threads)  # the model may have brought libraries with pools
+    return model
+
+
+def _load_skops(path: Path) -> Any:
+    """A skops file, unless it holds types that skops does not know to be harmless."""
+    if find_spec("skops") is None:
+        raise ModelLoadError(f"{path.name} needs skops, which is missing: pip install skops.")
+    from skops import io as skops
+
+    untrusted = skops.get_untrusted_types(file=path)
+    if untrusted:
+        raise ModelLoadError(
+            f"{path.name} holds types that skops does not trust: {', '.join(sorted(untrusted))}. "
+            "If you trust them, load the file in a model_fn of your own, "
+            f"skops.io.load(path, trusted={sorted(untrusted)!r}), or save the model with joblib."
+        )
+    return skops.load(path)
 
 
 def input_fn(body: bytes, content_type: str) -> Any:
-    """An array where the body is numeric."""
-    return python.input_fn(body, content_type)
+    """An array where the body is numeric; ``null`` is NaN."""
+    return python.input_fn(body, content_type, tables.with_nan)
 
 
 def predict_fn(data: Any, model: Any) -> Any:
-    """``model.predict(data)``."""
-    return python.predict_fn(data, model)
+    """``model.predict(data)``, with columns by name for a model that was fitted with names."""
+    return python.predict_fn(rows_for(model, data), model)
+
+
+def rows_for(model: Any, data: Any) -> Any:
+    """The rows as an estimator takes them. Raises ``InvalidInput``."""
+    found = getattr(model, "feature_names_in_", None)
+    names = None if found is None else [str(name) for name in found]
+    rows = tables.rows_of(data, names, getattr(model, "n_features_in_", None))
+    if names is None or not hasattr(rows, "dtype"):
+        return rows
+    return tables.frame(rows, names)
 
 
 def output_fn(prediction: Any, accept: str, default_accept: str) -> tuple[bytes, str]:

@@ -79,6 +79,8 @@ def test_a_host_that_does_not_exist_is_told() -> None:
         (["--preload", "sklaern"], ["sklaern", "sklearn"]),
         (["--log-level", "loud"], ["log_level", "DEBUG"]),
         (["--model-roots", "here"], ["model_roots", "absolute"]),
+        (["--device", "gpu"], ["device", "cuda:N"]),
+        (["--min-workers", "2", "--max-workers", "1"], ["max_workers", "min_workers"]),
     ],
 )
 def test_a_bad_option_is_told(options: list[str], words: list[str]) -> None:
@@ -105,7 +107,7 @@ def test_a_run_directory_that_cannot_be_used_is_told() -> None:
 def test_help_names_each_option_with_default_and_variable(command: list[str]) -> None:
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "--workers-per-model VALUE" in done.stdout
+    assert "--min-workers VALUE" in done.stdout
     assert "SAGEMAKER_MODEL_SERVER_WORKERS" in done.stdout
 
 

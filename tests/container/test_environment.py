@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from container.environment import current_environment, option_name, settings_from, variables
-from model_server.settings import Settings, SettingsError
+from model_server.settings import MIB, Settings, SettingsError
 
 FIELDS = list(fields(Settings))
 TYPED = [field for field in FIELDS if not isinstance(field.default, str | tuple)]
@@ -25,8 +25,12 @@ OTHER = {
     "log_level": "DEBUG",
     "log_format": "json",
     "access_log": "all",
+    "device": "cpu",
+    "pinned": "true",
+    "share_weights": "false",
+    "model_requirements": "no",
 }
-YET_ANOTHER = {**OTHER, "port": "4321", "multi_model": "0", "model_roots": "/c"}
+YET_ANOTHER = {**OTHER, "port": "4321", "multi_model": "0", "model_roots": "/c", "threads": "9"}
 
 
 def text_of(field: Field[Any], values: dict[str, str]) -> str:
@@ -54,16 +58,18 @@ def test_each_variable_of_a_setting_sets_it(field: Field[Any]) -> None:
     assert expected != field.default
     for variable in variables(field):
         settings = settings_from({variable: text}, {})
-        assert getattr(settings, field.name) == expected
+        unit = MIB if variable.endswith("_IN_MB") else 1
+        assert getattr(settings, field.name) == (expected if unit == 1 else expected * unit)
         assert type(getattr(settings, field.name)) is type(field.default)
 
 
 @pytest.mark.parametrize("field", [f for f in FIELDS if len(variables(f)) > 1], ids=by_name)
 def test_the_first_variable_wins_over_its_alias(field: Field[Any]) -> None:
-    first, second = variables(field)
-    environment = {second: text_of(field, OTHER), first: text_of(field, YET_ANOTHER)}
-    chosen = getattr(settings_from(environment, {}), field.name)
-    assert chosen == value_of(field, text_of(field, YET_ANOTHER))
+    first, *others = variables(field)
+    for other in others:
+        environment = {other: text_of(field, OTHER), first: text_of(field, YET_ANOTHER)}
+        chosen = getattr(settings_from(environment, {}), field.name)
+        assert chosen == value_of(field, text_of(field, YET_ANOTHER))
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=by_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from handlers.awaiting import close_event_loop
 from handlers.inspection import inspect_model
 from handlers.service import load_service
 from handlers.types import HandlerOptions, Headers, Request, Service
@@ -20,9 +22,12 @@ Ask = Callable[..., Request]
 
 @pytest.fixture(autouse=True)
 def clean_imports(tmp_path: Path) -> Iterator[None]:
-    """Undo what loading a model does to ``sys.path`` and ``sys.modules``."""
-    path, modules = list(sys.path), dict(sys.modules)
+    """Undo what loading a model does to the interpreter and the environment."""
+    path, modules, environment = list(sys.path), dict(sys.modules), dict(os.environ)
     yield
+    close_event_loop()
+    os.environ.clear()
+    os.environ.update(environment)
     sys.path[:] = path
     for name in [name for name, module in sys.modules.items() if _lies_in(tmp_path, module)]:
         del sys.modules[name]

@@ -183,4 +183,4 @@ def test_every_interface_works_after_hiding(make: Make, tmp_path: Path) -> None:
     }
     assert in_a_worker(make(linear, name="linear")) == "[1.0]"
     assert in_a_worker(make(custom, name="custom")) == "[1]"
-    assert "ValueError: Expected 2D array" in in_a_worker(make(tree, name="tree"))
+    assert "400 BadRequestException The body is one list" in in_a_worker(make(tree, name="tree"))

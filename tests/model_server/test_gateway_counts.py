@@ -19,14 +19,14 @@ def test_requests_are_counted_by_route_and_status_and_only_once() -> None:
     counts = Counts("none")
     for status in (200, 200, 404):
         counts.done(request(), HttpResponse(status, route="/ping"), 0.5)
-    report = counts.take(77, 3)
+    report = counts.take(77, 3, 0)
     assert (report.pid, report.in_flight) == (77, 3)
     assert {(route, status): count for route, status, count, _, _ in report.served} == {
         ("/ping", 200): 2,
         ("/ping", 404): 1,
     }
     assert [seconds for _, _, _, seconds, _ in report.served] == [1.0, 0.5]
-    assert counts.take(77, 3).served == []
+    assert counts.take(77, 3, 0).served == []
 
 
 def test_each_duration_falls_into_one_bucket() -> None:
@@ -34,7 +34,7 @@ def test_each_duration_falls_into_one_bucket() -> None:
     durations = [0.0, *BUCKET_SECONDS, 1000.0]
     for seconds in durations:
         counts.done(request(), HttpResponse(200), seconds)
-    ((_, _, count, _, buckets),) = counts.take(1, 0).served
+    ((_, _, count, _, buckets),) = counts.take(1, 0, 0).served
     assert count == sum(buckets) == len(durations)
     assert buckets[0] == 2 and buckets[-1] == 1
 
@@ -42,7 +42,7 @@ def test_each_duration_falls_into_one_bucket() -> None:
 def test_what_has_no_route_is_counted_as_other() -> None:
     counts = Counts("none")
     counts.done(None, HttpResponse(400), 0.0)
-    assert counts.take(1, 0).served[0][:2] == ("other", 400)
+    assert counts.take(1, 0, 0).served[0][:2] == ("other", 400)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,20 @@ WRONG: list[tuple[str, Any]] = [
     ("port", 65536),
     ("gateways", -1),
     ("min_workers", 0),
+    ("min_workers", 1025),
+    ("max_workers", -1),
+    ("batch_size", 0),
+    ("batch_size", 129),
+    ("max_batch_delay_ms", -1.0),
+    ("max_batch_delay_ms", float("inf")),
+    ("threads", 0),
+    ("device", "gpu"),
+    ("device", "cuda:"),
+    ("worker_idle_seconds", 0.0),
+    ("environment_timeout_seconds", float("inf")),
+    ("environments_max_bytes", -1),
+    ("max_extracted_bytes", 0),
+    ("max_extracted_files", 0),
     ("queue_size", 0),
     ("max_body_bytes", 0),
     ("memory_limit_bytes", -1),
@@ -40,6 +54,12 @@ RIGHT: list[tuple[str, Any]] = [
     ("port", 65535),
     ("gateways", 0),
     ("min_workers", 64),
+    ("max_workers", 0),
+    ("max_workers", 2),
+    ("batch_size", 128),
+    ("max_batch_delay_ms", 0.0),
+    ("device", "cuda:1"),
+    ("threads", 4),
     ("queue_size", 1),
     ("memory_limit_bytes", 0),
     ("request_timeout_seconds", 0.001),
@@ -96,9 +116,22 @@ def test_each_setting_has_a_variable_of_its_own_and_a_line_of_text() -> None:
         for name in (field.metadata["env"], *field.metadata["also"])
     ]
     assert len(names) == len(set(names))
-    assert all(name.startswith(("MODELYARD_", "SAGEMAKER_")) for name in names)
-    assert all(field.metadata["text"] for field in fields(Settings))
-    assert len(fields(Settings)) <= 25
+    prefixes = ("MODELYARD_", "SAGEMAKER_", "MMS_", "TS_", "OMP_", "HF_", "MAX_CONTENT_LENGTH")
+    assert all(name.startswith(prefixes) for name in names)
+    assert all(0 < len(field.metadata["text"]) <= 130 for field in fields(Settings))
+    assert len(fields(Settings)) <= 40  # each needs somebody who asked for it
+
+
+def test_fewer_processes_at_most_than_at_least_are_refused() -> None:
+    with pytest.raises(SettingsError, match="max_workers is 2, less than min_workers"):
+        Settings(min_workers=3, max_workers=2)
+
+
+def test_models_have_the_servers_defaults() -> None:
+    defaults = Settings(min_workers=3, batch_size=8, threads=2, device="cpu").model_defaults
+    assert (defaults.min_workers, defaults.max_workers) == (3, 3)
+    assert (defaults.batch_size, defaults.threads, defaults.device) == (8, 2, "cpu")
+    assert Settings(max_workers=4).model_defaults.max_workers == 4
 
 
 def test_what_the_handlers_need_is_handed_on() -> None:

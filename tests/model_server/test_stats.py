@@ -8,21 +8,27 @@ from pathlib import Path
 
 import pytest
 
+from handlers.types import MAX_BATCH
 from model_server.stats import (
+    BATCHES,
     BUCKET_SECONDS,
     BUCKETS,
     FAILED,
     FINISHED,
     FIRST_BUCKET,
+    FURTHER,
+    FURTHER_KEYS,
     HANDLER_NS,
     QUEUE_NS,
+    REQUEST_KEY,
     SKIPPED,
     SLOT_FIELDS,
     SLOTS,
-    Field,
+    STARTED,
     StatsTable,
     Totals,
     bucket,
+    keys_in_hand,
 )
 
 WRITES = """
@@ -46,13 +52,13 @@ def test_slots_are_apart_and_clean_each_time_they_are_claimed(tmp_path: Path) ->
     table = StatsTable.create(tmp_path / "stats")
     first, second = table.claim(), table.claim()
     assert first is not None and second is not None and first != second
-    for field in range(SLOT_FIELDS):
+    for field in range(FURTHER_KEYS):
         table.slot(first)[field] = 2**64 - 1
     assert not any(table.slot(second))
     table.release(first)
     again = table.claim()
     assert again == first
-    assert not any(table.slot(again))
+    assert not any(table.slot(again)[:FURTHER_KEYS])
 
 
 def test_when_all_slots_are_taken_there_is_none(tmp_path: Path) -> None:
@@ -68,10 +74,18 @@ def test_a_table_takes_no_memory_before_its_slots_are_used(tmp_path: Path) -> No
     assert (tmp_path / "stats").stat().st_blocks * 512 < 1 << 16
 
 
-def test_the_plain_numbers_are_those_of_the_enum() -> None:
-    assert [Field.FINISHED, Field.FAILED, Field.SKIPPED] == [FINISHED, FAILED, SKIPPED]
-    assert [Field.HANDLER_NS, Field.QUEUE_NS, Field.BUCKETS] == [HANDLER_NS, QUEUE_NS, FIRST_BUCKET]
-    assert FIRST_BUCKET + BUCKETS <= SLOT_FIELDS
+def test_no_two_places_of_a_slot_overlap() -> None:
+    assert len({REQUEST_KEY, STARTED, FINISHED, FAILED, SKIPPED, HANDLER_NS, QUEUE_NS}) == 7
+    assert QUEUE_NS < FIRST_BUCKET and FIRST_BUCKET + BUCKETS <= FURTHER < BATCHES < FURTHER_KEYS
+    assert FURTHER_KEYS + MAX_BATCH <= SLOT_FIELDS
+
+
+def test_all_requests_of_a_batch_are_in_hand(tmp_path: Path) -> None:
+    slot = StatsTable.create(tmp_path / "stats").slot(3)
+    slot[REQUEST_KEY], slot[FURTHER_KEYS], slot[FURTHER_KEYS + 1] = 7, 8, 9
+    assert keys_in_hand(slot) == [7]
+    slot[FURTHER] = 2
+    assert keys_in_hand(slot) == [7, 8, 9]
 
 
 @pytest.mark.parametrize("index", range(len(BUCKET_SECONDS)))

@@ -20,7 +20,9 @@ from model_server.errors import Problem
 Pair = tuple[socket.socket, socket.socket]
 HEAD = wire.InvokeHead(2**63, 7, "id", (("Accept", "a/b"), ("X-Ü", "é")))
 PLAN = ModelPlan("/m", "python", Interface.SAGEMAKER, script="/m/code/x.py", code_dirs=("/m/code",))
-INFO = wire.ModelInfo("n", "/u", "READY", "f", "i", 0.5, 7, 1, [wire.WorkerInfo(1, True, 2, 3)])
+SERVING = wire.ModelServing(1, 2, 3, 4.5, 6.5, 7, "cpu", True)
+WORKER = wire.WorkerInfo(1, True, 2, 3)
+INFO = wire.ModelInfo("n", "/u", "READY", "f", "i", 0.5, 7, 1, [WORKER], 9, "abc", SERVING)
 COMMANDS: list[wire.Command] = [
     wire.Ping(),
     wire.Load("a", "/b"),
@@ -31,7 +33,7 @@ COMMANDS: list[wire.Command] = [
     wire.Ensure("a"),
     wire.Fate("a", 2**63),
     wire.Metrics(),
-    wire.GatewayCounts(1, 2, [("/ping", 200, 3, 0.5, (1, 2))]),
+    wire.GatewayCounts(1, 2, 3, [("/ping", 200, 3, 0.5, (1, 2))]),
 ]
 ANSWERS: list[wire.Answer] = [
     wire.Done(),
@@ -39,6 +41,8 @@ ANSWERS: list[wire.Answer] = [
     wire.ModelPage([wire.ModelSummary("a", "/b")], "a"),
     wire.FateFound(None),
     wire.FateFound(Problem(500, "X", "died")),
+    wire.Limits(2, {"a": 1.5}),
+    wire.Limits(2, None),
     wire.Text("text"),
     wire.Failed(Problem(503, "Y", "busy", 1.5)),
 ]

@@ -12,7 +12,7 @@ import pytest
 
 from model_server import wire
 from model_server.errors import ServerUnavailable
-from model_server.zygotes import ZygoteDied
+from model_server.fork_channel import ForkParentDied
 
 from ..contract.endpoint import Endpoint
 from ..contract.polling import eventually
@@ -107,7 +107,7 @@ def test_a_zygote_that_is_killed_while_it_forks_is_replaced(tmp_path: Path) -> N
             asked = asyncio.create_task(yard.fork())
             await until(lambda: bool(first._forks))
             os.kill(first.pid, signal.SIGKILL)
-            with pytest.raises(ZygoteDied):
+            with pytest.raises(ForkParentDied):
                 await asked
             worker = await yard.fork()
             assert (await worker.ask(b"x"))[1] == b"x"
@@ -153,7 +153,7 @@ def test_a_fork_that_nobody_waits_for_any_more_is_killed(tmp_path: Path) -> None
             zygote = yard.zygotes.get("python")
             os.kill(zygote.pid, signal.SIGSTOP)
             asked = asyncio.create_task(yard.fork())
-            await until(lambda: bool(zygote._forks))
+            await until(lambda: zygote._forks.under_way == 1)
             asked.cancel()
             os.kill(zygote.pid, signal.SIGCONT)
             await until(lambda: len(yard.exits) == 2)

@@ -1,0 +1,80 @@
+"""Which packages a model asks for beyond what the server has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from handlers.errors import ModelLoadError
+from handlers.frameworks import Framework
+from handlers.manifest import MANIFEST, entry
+from handlers.types import HandlerOptions, Requirements
+
+FILE = "requirements.txt"
+WHEELS = "wheels"
+MAX_FILE_BYTES = 1 << 20
+
+# Packages that are not called like the module they hold, by module.
+PACKAGES = {"sklearn": "scikit-learn", "torch": "torch", "cv2": "opencv-python"}
+
+
+def requirements_file(
+    model_dir: Path, manifest: dict[str, Any] | None, options: HandlerOptions
+) -> Path | None:
+    """The model's requirements.txt: what its manifest names, else in ``code/`` or the root.
+
+    Raises ``ModelLoadError`` when the manifest names one that is not there.
+    """
+    if not options.model_requirements:
+        return None
+    named = entry(manifest, "requirementsFile")
+    places = [model_dir / named] if named else [model_dir / "code" / FILE, model_dir / FILE]
+    found = next((path for path in places if path.is_file()), None)
+    if named is not None and found is None:
+        raise ModelLoadError(
+            f"{MANIFEST} names the requirementsFile {named!r}, which is not in the archive.",
+            status=400,
+        )
+    return found if found is not None and _lines(found) else None
+
+
+def requirements_of(framework: Framework, file: Path | None) -> Requirements | None:
+    """What the environment of a model needs; None when the server's own will do."""
+    pins = () if framework.installed() else framework.PINS
+    if not pins and file is None:
+        return None
+    wheels = file.parent / WHEELS if file is not None else None
+    return Requirements(
+        pins=pins,
+        file=str(file) if file is not None else None,
+        wheels=str(wheels) if wheels is not None and wheels.is_dir() else None,
+    )
+
+
+def can_have(framework: Framework, file: Path | None) -> bool:
+    """Whether a framework is installed, or will be in the model's environment."""
+    if framework.installed() or framework.PINS:
+        return True
+    asked = {_package(line) for line in _lines(file)} if file is not None else set()
+    wanted = {PACKAGES.get(module, module) for module in framework.MODULES[:1]}
+    return bool(asked & {_normal(name) for name in wanted})
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines that ask for something. A file that cannot be read is left to pip to refuse."""
+    try:
+        text = file.read_bytes()[:MAX_FILE_BYTES].decode("utf-8", "replace")
+    except OSError:
+        return ["unreadable"]
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def _package(line: str) -> str:
+    """The package that a line of requirements names."""
+    return _normal(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0])
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,65 @@
+"""Loading joblib files and pickles, and saying which versions do not go together."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import pickle
+import re
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("modelyard.handlers")
+
+PICKLE_START = b"\x80"  # protocol 2 and later; anything else is compressed, or older
+
+SEARCHED_BYTES = 64 << 20
+# Every estimator of scikit-learn is pickled with the version that it was made by.
+_SKLEARN_VERSION = re.compile(rb"_sklearn_version.{1,10}?(\d+\.\d+[\w.]*)", re.DOTALL)
+
+
+def load_pickle(path: Path) -> Any:
+    """The object in a joblib file or pickle; large arrays are mapped where they can be.
+
+    What unpickling raises gets a note if the file was made by another version of scikit-learn.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            model = _load(path)
+        except Exception as error:
+            note = _versions(path)
+            if note:
+                error.add_note(note)
+            raise
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        log.warning("while loading %s: %s", path.name, text)
+    return model
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        mappable = file.read(1) == PICKLE_START
+    if find_spec("joblib") is None:
+        with path.open("rb") as file:
+            return pickle.load(file)
+    import joblib
+
+    return joblib.load(path, mmap_mode="r" if mappable else None)
+
+
+def _versions(path: Path) -> str | None:
+    """Which version of scikit-learn saved a file, and which there is, if they differ."""
+    with path.open("rb") as file:
+        saved = _SKLEARN_VERSION.search(file.read(SEARCHED_BYTES))
+    if saved is None or find_spec("sklearn") is None:
+        return None
+    there, here = saved[1].decode(), importlib.metadata.version("scikit-learn")
+    if there == here:
+        return None
+    return (
+        f"it was saved with scikit-learn {there}, and this container has {here}; use an image with "
+        f"{there}, or save the model again with {here}"
+    )

@@ -1,0 +1,89 @@
+"""What models take of the memory: predicted before a load, measured after it.
+
+The decisions are those of ``memory``; here are the numbers that they are made with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from handlers.types import ModelPlan
+from model_server import memory, probe
+from model_server.errors import OutOfMemory
+from model_server.model import Model, State, Worker
+
+
+class Accounts:
+    """The memory of all models.
+
+    ``overhead_bytes()`` is what the server itself takes, ``zygote_bytes(model)`` what starting the
+    zygote of a model would add to that.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        *,
+        limit_bytes: int,
+        overhead_bytes: Callable[[], int],
+        zygote_bytes: Callable[[str, str], int],
+    ) -> None:
+        self._models = models
+        self._limit_bytes = limit_bytes
+        self._overhead_bytes = overhead_bytes
+        self._zygote_bytes = zygote_bytes
+        # What a model took the last time, by directory and number of workers.
+        self._learned_bytes: dict[tuple[str, int], int] = {}
+
+    def ledger(self) -> memory.Ledger:
+        """Memory as it stands."""
+        return memory.Ledger(
+            limit_bytes=self._limit_bytes,
+            overhead_bytes=self._overhead_bytes(),
+            held_bytes=sum(model.held_bytes for model in self._models.values()),
+        )
+
+    def admit(self, plan: ModelPlan, environment_key: str) -> int:
+        """What a load is predicted to take. Raises OutOfMemory when that does not fit."""
+        settings = plan.settings
+        need = memory.predict_bytes(
+            weight_bytes=plan.weight_bytes,
+            learned_bytes=self._learned_bytes.get((plan.model_dir, settings.min_workers)),
+            workers=settings.min_workers,
+            shared=settings.share_weights,
+        )
+        zygote = self._zygote_bytes(plan.framework, environment_key)
+        if reason := memory.refusal(need + zygote, self.ledger()):
+            raise OutOfMemory(reason)
+        return need
+
+    def admit_worker(self, model: Model) -> int:
+        """What one more worker of a model will take. Raises OutOfMemory when that does not fit."""
+        need = memory.predict_worker_bytes(
+            [worker.private_bytes for worker in model.workers if worker.ready]
+        )
+        if reason := memory.refusal(need, self.ledger()):
+            raise OutOfMemory(reason)
+        return need
+
+    def settle(self, model: Model) -> None:
+        """Count a model with what its processes were measured to take."""
+        model.held_bytes = sum(worker.private_bytes for worker in model.processes)
+        if len(model.workers) == model.plan.settings.min_workers:
+            key = (model.plan.model_dir, len(model.workers))
+            self._learned_bytes[key] = model.held_bytes
+
+    def check(self, model: Model) -> None:
+        """Raise OutOfMemory when a model that has just loaded took more than there was."""
+        if reason := memory.overrun(model.held_bytes, self.ledger()):
+            raise OutOfMemory(reason)
+
+    async def measure(self, model: Model, workers: Sequence[Worker]) -> None:
+        """Measure workers now, off the loop."""
+        for worker in workers:
+            measured = await asyncio.to_thread(probe.private_bytes, worker.pid)
+            if measured and worker.ready:
+                worker.private_bytes = measured
+        if model.state is State.READY and model.workers:
+            self.settle(model)

@@ -1,0 +1,144 @@
+"""Archives served by name, without a platform that extracts and loads them.
+
+This is what ``docker run -v archives:/opt/ml/model`` and the SDK's local mode need: a request names
+an archive, which is extracted and loaded when it is first asked for. Names are paths relative to
+``model_dir``, as the platform's are to their prefix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from model_server.archives import ArchiveLimits, extract_archive
+from model_server.errors import BadRequest, ModelExists, ModelNotFound
+from model_server.model_dirs import shown
+from model_server.settings import Settings
+
+log = logging.getLogger("modelyard.standalone")
+
+_SUFFIXES = (".tar.gz", ".tgz", ".mar")
+_PREFIX = "server-"
+_MAX_LISTED = 20
+
+Load = Callable[[str, str, str], Awaitable[None]]
+
+
+class Archives:
+    """The archives in ``model_dir``. ``load(name, url, directory)`` loads what was extracted."""
+
+    def __init__(self, settings: Settings, load: Load) -> None:
+        self._folder = Path(settings.model_dir)
+        self._extract_dir = Path(settings.extract_dir)
+        self._limits = ArchiveLimits(settings.max_extracted_bytes, settings.max_extracted_files)
+        self._load = load
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._extracted: dict[str, Path] = {}
+        self._own: Path | None = None
+        self._stop = threading.Event()
+
+    def names(self) -> list[str]:
+        """The archives at the top of the folder."""
+        try:
+            found = [path.name for path in self._folder.iterdir() if path.is_file()]
+        except OSError:
+            return []
+        return sorted(name for name in found if name.endswith(_SUFFIXES) and name[0] != ".")
+
+    async def ensure(self, name: str) -> None:
+        """Extract and load an archive; whoever asks meanwhile waits for the same load."""
+        task = self._loads.get(name)
+        if task is None:
+            task = self._loads[name] = asyncio.create_task(self._bring_up(name))
+            task.add_done_callback(lambda done: self._done(name, done))
+        await asyncio.shield(task)
+
+    def forget(self, name: str) -> None:
+        """Remove what an archive was extracted to: its model has been unloaded."""
+        directory = self._extracted.pop(name, None)
+        if directory is not None:
+            shutil.rmtree(directory.parent, ignore_errors=True)
+
+    def close(self) -> None:
+        """End what is being extracted, and remove everything that was."""
+        self._stop.set()
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._loads[name]
+        if not task.cancelled():
+            task.exception()  # seen: all who waited may have left
+
+    async def _bring_up(self, name: str) -> None:
+        path = await asyncio.to_thread(self._find, name)
+        directory = path if path.is_dir() else await asyncio.to_thread(self._extract, path)
+        if directory is not path:
+            self.forget(name)
+            self._extracted[name] = directory
+        try:
+            with suppress(ModelExists):
+                await self._load(name, str(path), str(directory))
+        except BaseException:
+            self.forget(name)
+            raise
+
+    def _find(self, name: str) -> Path:
+        """The archive or directory of that name. Raises BadRequest or ModelNotFound."""
+        parts = Path(name).parts
+        if "\0" in name or not parts or Path(name).is_absolute() or ".." in parts:
+            raise BadRequest(f"{shown(name)} is no name of an archive below {self._folder}")
+        path = self._folder / name
+        try:
+            if path.is_file() or path.is_dir():
+                return path
+        except OSError as error:  # a name too long
+            raise BadRequest(f"{shown(name)} cannot be looked for: {error.strerror}") from None
+        raise ModelNotFound(f"there is no {shown(name)} in {self._folder}{self._there()}")
+
+    def _there(self) -> str:
+        names = self.names()
+        if not names:
+            return ", nor any archive"
+        more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+        return f"; there are {', '.join(names[:_MAX_LISTED])}{more}"
+
+    def _extract(self, archive: Path) -> Path:
+        if self._own is None:
+            self._own = self._own_directory()
+        target = Path(tempfile.mkdtemp(dir=self._own), "model")
+        extract_archive(archive, target, self._limits, self._stop)
+        log.info("extracted %s", archive.name)
+        return target
+
+    def _own_directory(self) -> Path:
+        """A directory of this server alone, locked for as long as it lives."""
+        self._extract_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remove_abandoned(self._extract_dir)
+        new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._extract_dir))
+        fcntl.flock(os.open(new, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
+        return new.rename(new.with_name(new.name.replace(".new-", _PREFIX)))
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what servers extracted that have been killed."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
