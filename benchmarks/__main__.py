@@ -10,7 +10,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import load, memory, report, throughput
+from benchmarks import (
+    batch,
+    environments,
+    frameworks,
+    load,
+    memory,
+    report,
+    streams,
+    threads,
+    throughput,
+    workers,
+)
 from benchmarks.bench import Bench
 from benchmarks.models import ModelStore
 from benchmarks.results import Results
@@ -25,7 +36,14 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "rates": throughput.rates,
     "bodies": throughput.large_bodies,
     "neighbour": throughput.neighbour,
+    "batch": batch.batch,
+    "second-worker": workers.second_worker,
+    "environment": environments.environment,
+    "stream": streams.stream,
+    "threads": threads.threads,
+    "frameworks": frameworks.frameworks,
 }
+ALONE = ("second-worker", "environment", "stream", "threads", "frameworks")  # Modelyard only
 SERVERS = ("modelyard", "multi-model-server")
 LIMIT_SECONDS = 40 * 60
 
@@ -37,8 +55,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="modelyard-bench-") as scratch:
         bench = _prepare(Path(scratch).resolve(), arguments)
         for name in arguments.only:
-            _run(name, bench)
-    report.print_table(bench.results)
+            if "modelyard" in arguments.server or name not in ALONE:
+                _run(name, bench)
+    report.print_tables(bench.results)
     output = _output(arguments)
     if output is not None:
         report.write_page(bench.results, output, quick=arguments.quick)

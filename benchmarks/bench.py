@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.models import ModelStore
-from benchmarks.results import Results
+from benchmarks.results import OURS, Results
 from benchmarks.servers import Contender, Server
 
 
@@ -32,6 +32,11 @@ class Bench:
     def start(self, contender: Contender) -> Server:
         """Start a server that has loaded nothing yet."""
         return Server(contender, self.directory / f"server-{next(self._starts)}")
+
+    def ours(self, settings: Mapping[str, str] | None = None) -> Server:
+        """Start Modelyard alone, with settings of the benchmark's own."""
+        (contender,) = (one for one in self.contenders if one.name == OURS)
+        return self.start(contender.having(settings or {}))
 
     @contextmanager
     def started(self) -> Iterator[list[Server]]:

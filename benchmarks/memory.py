@@ -26,11 +26,11 @@ def memory(bench: Bench) -> None:
 
 def _one_server(bench: Bench, contender: Contender, steps: list[int]) -> None:
     with bench.start(contender) as server:
-        fresh = _steady(server)
+        fresh = steady(server)
         server.warm_up(bench.models.tiny(0))
         taken = [_with_models(bench, server, step, after) for after, step in _pairs(steps)]
         _unload_all(bench, server, steps[-1])
-        empty = _steady(server)
+        empty = steady(server)
         server.load(bench.models.tiny(0))
         left = server.stop()
     record = bench.results.record
@@ -54,7 +54,7 @@ def _with_models(bench: Bench, server: Server, step: int, after: int) -> Memory:
     models = [bench.models.tiny(number) for number in range(after, step)]
     with ThreadPoolExecutor(LOADS_AT_A_TIME) as pool:
         list(pool.map(server.load_and_invoke, models))
-    return _steady(server)
+    return steady(server)
 
 
 def _unload_all(bench: Bench, server: Server, count: int) -> None:
@@ -62,10 +62,10 @@ def _unload_all(bench: Bench, server: Server, count: int) -> None:
         server.unload(bench.models.tiny(number))
 
 
-def _steady(server: Server) -> Memory:
+def steady(server: Server) -> Memory:
     """The memory once two looks half a second apart agree."""
     deadline = time.monotonic() + STEADY_SECONDS
-    before, now = Memory(0, 0), server.tree.memory()
+    before, now = Memory(), server.tree.memory()
     while abs(now.pss - before.pss) > STEADY_MIB and time.monotonic() < deadline:
         time.sleep(0.5)
         before, now = now, server.tree.memory()

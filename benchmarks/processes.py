@@ -24,10 +24,23 @@ class Process:
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB. ``pss`` splits shared pages among their users, ``private`` has no other user."""
+    """MiB. ``pss`` splits shared pages among their users, ``private`` has no other user.
 
-    pss: float
-    private: float
+    ``anonymous`` is the part of ``pss``, and ``dirty`` of ``private``, that is no copy of a file.
+    """
+
+    pss: float = 0.0
+    private: float = 0.0
+    anonymous: float = 0.0
+    dirty: float = 0.0
+
+    def __add__(self, other: Memory) -> Memory:
+        return Memory(
+            self.pss + other.pss,
+            self.private + other.private,
+            self.anonymous + other.anonymous,
+            self.dirty + other.dirty,
+        )
 
 
 class ProcessTree:
@@ -59,8 +72,7 @@ class ProcessTree:
 
     def memory(self) -> Memory:
         """The sum over the members that are still there when it is their turn."""
-        found = [_memory_of(process.pid) for process in self.alive()]
-        return Memory(sum(one.pss for one in found), sum(one.private for one in found))
+        return sum((memory_of(process.pid) for process in self.alive()), Memory())
 
     def kill(self) -> int:
         """Kill every member; return how many there were."""
@@ -90,11 +102,14 @@ def _parse_stat(stat: str) -> Process | None:
     return Process(int(pid), int(fields[18]), parent=int(fields[0]), session=int(fields[2]))
 
 
-def _memory_of(pid: int) -> Memory:
+def memory_of(pid: int) -> Memory:
+    """What one process holds; nothing when it is gone."""
     try:
         lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]
     except (FileNotFoundError, ProcessLookupError):
-        return Memory(0.0, 0.0)
+        return Memory()
     kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
-    private = kib["Private_Clean"] + kib["Private_Dirty"]
-    return Memory(kib["Pss"] / MIB, private / MIB)
+    dirty = kib["Private_Dirty"]
+    return Memory(
+        kib["Pss"] / MIB, (kib["Private_Clean"] + dirty) / MIB, kib["Pss_Anon"] / MIB, dirty / MIB
+    )

@@ -10,10 +10,14 @@ import textwrap
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.results import MEASURES, OURS, THEIRS, TIMES, Results
+from benchmarks.measures import ALONE, COMPARED, GRIDS, MEASURES, TIMES, Grid
+from benchmarks.results import OURS, THEIRS, Results
 
 HEAD = ("Measure", "Unit", OURS, THEIRS, "Times better", "Target", "Met")
+HEAD_ALONE = ("Measure", "Unit", OURS, "Target", "Met")
+WORDS = {"Measure", "Unit", "Target", "Met"}  # columns of text; others are numbers, to the right
 NONE = "-"
+MET = {None: NONE, True: "yes", False: "no"}
 GIB_KIB = 1 << 20
 PAGE = """\
 # Benchmarks
@@ -60,13 +64,18 @@ Modelyard beside AWS multi-model-server 1.1.11 (with sagemaker-inference 1.10.1)
 """
 
 
-def print_table(results: Results) -> None:
+Table = list[tuple[str, ...]]
+
+
+def print_tables(results: Results) -> None:
     """Show every row, aligned."""
-    rows = [HEAD, *_rows(results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    for table in (_compared(results), _alone(results), *(_grid(results, name) for name in GRIDS)):
+        if len(table) > 1:
+            widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+            for row in table:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                print("  ".join(cells).rstrip())
+            print()
     for failure in results.failures:
         print(f"FAILED {failure}")
 
@@ -78,7 +87,9 @@ def write_page(results: Results, directory: Path, *, quick: bool) -> None:
     page = PAGE.format(
         date=datetime.date.today().isoformat(),
         machine=_machine(results.load_before),
-        table=_markdown(results),
+        compared=_markdown(_compared(results)),
+        alone=_markdown(_alone(results)),
+        **{name: _markdown(_grid(results, name)) for name in GRIDS},
         failures=f"{failures}\n" if failures else "",
         kind="one quick run (each thing once, short rounds: not for comparing)"
         if quick
@@ -88,23 +99,37 @@ def write_page(results: Results, directory: Path, *, quick: bool) -> None:
     _plot(results, directory / "benchmarks.png")
 
 
-def _rows(results: Results) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for key in results.measured():
+def _compared(results: Results) -> Table:
+    """What both servers were asked to do."""
+    table: Table = [HEAD]
+    for key in results.measured(COMPARED):
         measure, (ours, theirs) = MEASURES[key], results.pair(key)
         ratio, met = measure.ratio(ours, theirs), measure.met(ours, theirs)
-        rows.append(
-            (
-                measure.title,
-                measure.unit,
-                _number(ours),
-                _number(theirs),
-                NONE if ratio is None else f"{_number(ratio)}{TIMES}",
-                measure.target() or NONE,
-                {None: NONE, True: "yes", False: "no"}[met],
-            )
-        )
-    return rows
+        times_better = NONE if ratio is None else f"{_number(ratio)}{TIMES}"
+        numbers = (_number(ours), _number(theirs), times_better)
+        table.append((measure.title, measure.unit, *numbers, measure.target() or NONE, MET[met]))
+    return table
+
+
+def _alone(results: Results) -> Table:
+    """What only Modelyard does."""
+    table: Table = [HEAD_ALONE]
+    for key in results.measured(ALONE):
+        measure, (ours, _) = MEASURES[key], results.pair(key)
+        met = MET[measure.met(ours, None)]
+        target = measure.target() or NONE
+        table.append((measure.title, measure.unit, _number(ours), target, met))
+    return table
+
+
+def _grid(results: Results, name: str) -> Table:
+    grid: Grid = GRIDS[name]
+    heads = (f"{measure.title} ({measure.unit})" for measure in grid.columns.values())
+    table: Table = [(grid.rows, *heads)]
+    for row in results.rows(name):
+        cells = (results.cells.get((name, row, column)) for column in grid.columns)
+        table.append((row, *(_number(cell) for cell in cells)))
+    return table
 
 
 def _number(value: float | None) -> str:
@@ -115,8 +140,10 @@ def _number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def _markdown(results: Results) -> str:
-    lines = [HEAD, ("---", "---", "---:", "---:", "---:", "---", "---"), *_rows(results)]
+def _markdown(table: Table) -> str:
+    head, *rows = table
+    rules = ("---" if n == 0 or title in WORDS else "---:" for n, title in enumerate(head))
+    lines = [head, tuple(rules), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -176,7 +203,7 @@ def _plot(results: Results, file: Path) -> None:
 def _ratios(results: Results) -> list[tuple[str, float]]:
     """The rows worth a bar: compared, and not one of the many latencies that follow a rate."""
     found = []
-    for key in results.measured():
+    for key in results.measured(COMPARED):
         ratio = MEASURES[key].ratio(*results.pair(key))
         if ratio is not None and (MEASURES[key].target() or not key.endswith(("-p50", "-p99"))):
             found.append((key, ratio))

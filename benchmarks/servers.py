@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import random
 import signal
@@ -12,10 +13,10 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from benchmarks.models import Model
 from benchmarks.processes import ProcessTree
@@ -41,13 +42,21 @@ class Contender:
     command: tuple[str, ...]
     settings: Mapping[str, str]
 
+    def having(self, settings: Mapping[str, str]) -> Contender:
+        """The same with more settings."""
+        return replace(self, settings={**self.settings, **settings})
+
 
 def modelyard(model_root: Path) -> Contender:
     """Ours, as its image starts it."""
     return Contender(
         "Modelyard",
         (str(Path(sys.executable).with_name("serve")),),
-        {"MODELYARD_MODEL_ROOTS": str(model_root)},
+        {
+            "MODELYARD_MODEL_ROOTS": str(model_root),
+            "MODELYARD_MIN_WORKERS": "1",
+            "MODELYARD_ENVIRONMENTS_DIR": "{directory}/environments",
+        },
     )
 
 
@@ -76,6 +85,7 @@ class Server:
     def __init__(self, contender: Contender, directory: Path) -> None:
         self.name = contender.name
         self.port = _free_port()
+        self.directory = directory
         self.start_seconds = 0.0
         directory.mkdir(parents=True)
         values = {"port": self.port, "directory": directory}
@@ -122,10 +132,18 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def load(self, model: Model) -> None:
-        """POST /models; back when the model can serve."""
-        body = f'{{"model_name": "{model.name}", "url": "{model.directory}"}}'
-        self._expect_200("POST", "/models", body.encode(), "application/json")
+    def load(self, model: Model, **options: Any) -> None:
+        """POST /models; back when the model can serve. ``options`` go along with the request."""
+        wanted = {"model_name": model.name, "url": str(model.directory), **options}
+        self._expect_200("POST", "/models", json.dumps(wanted).encode(), "application/json")
+
+    def describe(self, model: Model) -> Any:
+        """What GET /models/NAME says."""
+        return json.loads(self._expect_200("GET", f"/models/{model.name}"))
+
+    def metrics(self) -> str:
+        """What GET /metrics says."""
+        return self._expect_200("GET", "/metrics").decode()
 
     def load_and_invoke(self, model: Model) -> bytes:
         """Until the first answer."""

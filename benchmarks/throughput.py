@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.bench import Bench
+from benchmarks.measures import CONNECTIONS
 from benchmarks.models import Model
-from benchmarks.results import CONNECTIONS
 from benchmarks.servers import BenchmarkError, Server
+from benchmarks.wrk import Round, attack
 
-SCRIPT = Path(__file__).with_name("wrk.lua")
 ROUNDS = 3
 ROUND_SECONDS = 4
 WARM_UP_SECONDS = 2
-PATIENCE_SECONDS = 30
 NEIGHBOUR_ROUNDS = 8
 NEIGHBOUR_CONNECTIONS = 4
-
-
-@dataclass(frozen=True)
-class Round:
-    """What wrk saw: requests per second, and latencies in ms."""
-
-    rate: float
-    p50: float
-    p99: float
 
 
 def rates(bench: Bench) -> None:
@@ -64,19 +50,19 @@ def neighbour(bench: Bench) -> None:
     with bench.started() as servers:
         for server in servers:
             server.load(echo)
-            _attack(bench, server, echo, NEIGHBOUR_CONNECTIONS, WARM_UP_SECONDS)
+            attack(server, echo, NEIGHBOUR_CONNECTIONS, WARM_UP_SECONDS)
         for _ in range(bench.rounds(NEIGHBOUR_ROUNDS)):
             for server in servers:
-                before[server.name].append(_attack(bench, server, echo, NEIGHBOUR_CONNECTIONS, 1))
-                during[server.name].append(_beside_load(bench, server, echo, slow))
+                before[server.name].append(attack(server, echo, NEIGHBOUR_CONNECTIONS, 1))
+                during[server.name].append(_beside_load(server, echo, slow))
     for server in servers:
         _record_neighbour(bench, server.name, before[server.name], during[server.name])
 
 
-def _beside_load(bench: Bench, server: Server, model: Model, other: Model) -> Round:
+def _beside_load(server: Server, model: Model, other: Model) -> Round:
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(server.load, other)
-        found = _attack(bench, server, model, NEIGHBOUR_CONNECTIONS, 1)
+        found = attack(server, model, NEIGHBOUR_CONNECTIONS, 1)
         loading.result()
     server.unload(other)
     return found
@@ -100,30 +86,13 @@ def _alternate(
 ) -> dict[str, list[Round]]:
     """Warm up both, then one round of each in turn, so that noise meets both."""
     for server in servers:
-        _attack(bench, server, model, connections, WARM_UP_SECONDS)
+        attack(server, model, connections, WARM_UP_SECONDS)
     rounds = defaultdict(list)
     for _ in range(bench.rounds(ROUNDS)):
         for server in servers:
-            found = _attack(bench, server, model, connections, bench.rounds(ROUND_SECONDS))
+            found = attack(server, model, connections, bench.rounds(ROUND_SECONDS))
             rounds[server.name].append(found)
     return rounds
-
-
-def _attack(bench: Bench, server: Server, model: Model, connections: int, length: int) -> Round:
-    """Run wrk for ``length`` seconds. A single failed request fails the benchmark."""
-    body = bench.directory / "body"
-    body.write_bytes(model.body)
-    url = f"{server.url}/models/{model.name}/invoke"
-    size = ["-t1", f"-c{connections}", f"-d{length}s", "--timeout", "10s"]
-    command = ["wrk", *size, "-s", str(SCRIPT), url, "--", str(body), model.content_type]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=length + PATIENCE_SECONDS, check=False
-    )
-    found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": 1}
-    if found["failed"] or not found["requests"]:
-        raise BenchmarkError(f"{server.name}: requests failed: {done.stdout}{done.stderr}")
-    rate = found["requests"] / found["microseconds"] * 1e6
-    return Round(rate, found["p50"] / 1000, found["p99"] / 1000)
 
 
 def _record(bench: Bench, key: str, name: str, rounds: list[Round]) -> None:

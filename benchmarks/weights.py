@@ -1,4 +1,4 @@
-"""Trains or makes up the weights of the benchmark models: ``python -m benchmarks.weights DIR``.
+"""Trains or makes up weights of benchmark models: ``python -m benchmarks.weights DIR WHICH``.
 
 A program of its own: if the process that measures imported torch, it would share torch's pages
 with the server under test and make that server's share of the memory look smaller.
@@ -6,36 +6,48 @@ with the server under test and make that server's share of the memory look small
 
 from __future__ import annotations
 
+import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
+from benchmarks.inference.mlp_model import Network
 
-def write_all(directory: Path) -> None:
-    """Write one weights file for each model that has weights."""
+PICTURE_SHAPE = (3, 16, 16)
+PICKLED_SHAPE = (100_000, 500)  # of 8 bytes
+ROWS = (1, 16)
+
+
+def write_basic(directory: Path) -> None:
+    """Write the weights that most benchmarks need."""
     torch.manual_seed(0)
     torch.save(nn.Linear(4, 2).state_dict(), directory / "tiny.pt")
-    torch.save(_mlp().state_dict(), directory / "mlp.pt")
+    network = Network()
+    torch.save(network.layers.state_dict(), directory / "mlp.pt")
+    torch.save(network.state_dict(), directory / "mlp_model.pt")
     save_file(_large(), directory / "large.safetensors")
     features, labels = load_iris(return_X_y=True)
     joblib.dump(LogisticRegression(max_iter=1000).fit(features, labels), directory / "iris.joblib")
+    for rows in ROWS:
+        np.save(directory / f"pictures-{rows}.npy", np.full((rows, *PICTURE_SHAPE), 0.25, "f4"))
 
 
-def _mlp() -> nn.Module:
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(768, 2048),
-        nn.ReLU(),
-        nn.Linear(2048, 4096),
-        nn.ReLU(),
-        nn.Linear(4096, 10),
-    )
+def write_pickled(directory: Path) -> None:
+    """Write 400 MB that have to be read: a classifier that keeps all that it has seen."""
+    random = np.random.default_rng(0)
+    features = random.random(PICKLED_SHAPE)
+    model = KNeighborsClassifier(algorithm="brute").fit(features, features[:, 0] > 0.5)
+    with (directory / "pickled.pkl").open("wb") as file:
+        pickle.dump(model, file)
 
 
 def _large() -> dict[str, torch.Tensor]:
@@ -43,5 +55,8 @@ def _large() -> dict[str, torch.Tensor]:
     return {f"{layer}.weight": torch.randn(2048, 2048) * scale for layer in range(25)}
 
 
+WRITERS: dict[str, Callable[[Path], None]] = {"basic": write_basic, "pickled": write_pickled}
+
+
 if __name__ == "__main__":
-    write_all(Path(sys.argv[1]))
+    WRITERS[sys.argv[2]](Path(sys.argv[1]))

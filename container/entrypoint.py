@@ -1,4 +1,4 @@
-"""What the image runs: ``serve`` (SageMaker's word) and ``modelyard serve``."""
+"""What the image runs: ``serve``, SageMaker's word for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import resource
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 
 from container.environment import current_environment, option_name, settings_from, variables
+from container.submit_directory import submitted_code
 from model_server import logs
 from model_server.controller import Controller
 from model_server.run_dir import RunDir
@@ -20,27 +22,35 @@ from model_server.settings import TCP_BACKLOG, Settings, SettingsError
 
 def serve() -> None:
     """The console script ``serve``."""
-    sys.exit(_serve(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))
 
 
-def main() -> None:
-    """The console script ``modelyard``."""
-    parser = argparse.ArgumentParser(prog="modelyard", description="Many models, one endpoint.")
-    parser.add_argument("command", choices=["serve"], help="serve: run the serving container")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="see `modelyard serve --help`")
-    arguments = parser.parse_args()
-    sys.exit(_serve(arguments.options))
+def serve_as_subcommand(arguments: Sequence[str]) -> int:
+    """``modelyard serve``."""
+    return run(arguments, program="modelyard serve")
 
 
-def _serve(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], *, program: str = "serve") -> int:
+    """Serve until told to stop; returns the exit code, 2 if it cannot start.
+
+    ``program`` is what the help calls this.
+    """
     environment = current_environment()
-    try:
-        settings = settings_from(environment, _options(arguments))
-        listener = _listen(settings)
-        run_dir = RunDir.create(settings.run_dir)
-    except (SettingsError, OSError) as error:
-        print(f"modelyard cannot start: {error}", file=sys.stderr)  # noqa: T201 - no log yet
-        return 2
+    with ExitStack() as stack:
+        try:
+            settings = settings_from(environment, _options(arguments, program))
+            settings = stack.enter_context(submitted_code(settings, environment))
+            listener = _listen(settings)
+            run_dir = RunDir.create(settings.run_dir)
+        except (SettingsError, OSError) as error:
+            print(f"modelyard cannot start: {error}", file=sys.stderr)  # noqa: T201 - no log yet
+            return 2
+        return _serve(settings, environment, listener, run_dir)
+
+
+def _serve(
+    settings: Settings, environment: dict[str, str], listener: socket.socket, run_dir: RunDir
+) -> int:
     _allow_many_descriptors()
     address = "{}:{}".format(*listener.getsockname()[:2])
     log_writer = logs.configure_in_background(settings.log_level, settings.log_format)
@@ -59,10 +69,10 @@ def _allow_many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _options(arguments: Sequence[str]) -> dict[str, str]:
+def _options(arguments: Sequence[str], program: str) -> dict[str, str]:
     """The settings given on the command line."""
     parser = argparse.ArgumentParser(
-        prog="serve", description="Serve models over the SageMaker contract.", allow_abbrev=False
+        prog=program, description="Serve models over the SageMaker contract.", allow_abbrev=False
     )
     for field in fields(Settings):
         text = field.metadata["text"].replace("%", "%%")

@@ -35,6 +35,12 @@ def settings_from(environment: Mapping[str, str], options: Mapping[str, str]) ->
     return Settings(**chosen)
 
 
+def source_of(name: str, environment: Mapping[str, str]) -> str | None:
+    """The variable that a setting is read from, or None while it has its default."""
+    field = next(field for field in fields(Settings) if field.name == name)
+    return next((variable for variable in variables(field) if variable in environment), None)
+
+
 def option_name(field: Field[Any]) -> str:
     """The command-line option of a setting."""
     return "--" + field.name.replace("_", "-")

@@ -13,7 +13,7 @@ WEIGHT_EXTENSIONS = frozenset(
         *(".npy", ".npz", ".h5", ".hdf5", ".parquet"),
         *(".pt", ".pt2", ".pth", ".safetensors", ".gguf", ".params"),
         *(".onnx", ".ort", ".pb", ".tflite", ".keras", ".plan", ".engine", ".pmml"),
-        *(".bst", ".cbm", ".model", ".ubj", ".xgb"),
+        *(".bst", ".cbm", ".lgb", ".model", ".skops", ".ubj", ".xgb"),
     }
 )
 

@@ -8,6 +8,7 @@ the model is being waited for. A model without ``async`` functions never has one
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ _runners: list[Runner] = []  # none or one
 
 def settled(value: Any) -> Any:
     """The value itself, or what it comes to if it has to be awaited."""
-    if hasattr(type(value), "__await__"):
-        return _wait_for(value)
-    return value
+    return _wait_for(value) if _can_be_awaited(type(value)) else value
+
+
+@lru_cache(maxsize=256)  # asked for each value that a model returns, of few types
+def _can_be_awaited(kind: type[Any]) -> bool:
+    return hasattr(kind, "__await__")
 
 
 def iterated(generator: Any) -> Generator[Any, None, None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from handlers.artifacts import Contents, candidates, holds_weights
 from handlers.errors import ModelLoadError
-from handlers.frameworks import FRAMEWORKS, Framework, for_artifact
+from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact
 from handlers.imports import imported_modules
 from handlers.manifest import MANIFEST, entry, read_manifest
 from handlers.model_requirements import can_have, requirements_file, requirements_of
@@ -43,7 +43,7 @@ def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
         artifact=artifact,
         loader=loader.NAME if loader else None,
         code_dirs=_code_dirs(model_dir, code.script, options),
-        weight_bytes=weight_bytes,
+        weight_bytes=weight_bytes + _uncounted_bytes(root, artifact),
         settings=read_settings(model_dir, manifest, options.defaults),
         requirements=requirements_of(framework, asked),
     )
@@ -66,6 +66,13 @@ def _read_root(model_dir: Path) -> tuple[Contents, int]:
                 files.append(item.name)
                 weight_bytes += item.stat().st_size if holds_weights(item.name) else 0
     return Contents(model_dir, tuple(sorted(files)), tuple(sorted(directories))), weight_bytes
+
+
+def _uncounted_bytes(root: Contents, artifact: str | None) -> int:
+    """The size of an artifact whose name does not say that it holds weights, such as a .json."""
+    if artifact not in root.files or holds_weights(artifact):
+        return 0
+    return (root.path / artifact).stat().st_size
 
 
 def _choose(
@@ -92,15 +99,18 @@ def _choose(
 
 
 def _wanted(code: Code, asked: Path | None) -> Framework | None:
-    """The framework that the model's own code imports, if there can be one here."""
+    """The framework that the model's own code imports, if there can be one here.
+
+    Of several, one that has to have an environment of its own: elsewhere its import would fail.
+    """
     if code.interface is Interface.DEFAULT:
         return None
     imports = imported_modules(code.script) if code.script is not None else set()
     if code.interface is Interface.TORCHSERVE:
         imports.add("torch")
-    return next(
-        (f for f in FRAMEWORKS.values() if imports & set(f.MODULES) and can_have(f, asked)), None
-    )
+    found = [f for f in FRAMEWORKS.values() if imports & set(f.MODULES) and can_have(f, asked)]
+    apart = [f for f in found if f.PINS and not f.installed()]
+    return next(iter(apart + found), None)
 
 
 def _check_default(
@@ -127,9 +137,13 @@ def _check_default(
 def _nothing_servable(root: Contents, options: HandlerOptions) -> str:
     extensions = [extension for f in FRAMEWORKS.values() for extension in f.EXTENSIONS]
     several = candidates(root.files, extensions)
+    claimed = claims(root)
+    if len(claimed) > 1:
+        several = [artifact for _, artifact in claimed]
     if len(several) > 1:
+        by = [f"{artifact} ({name})" for name, artifact in claimed] if len(claimed) > 1 else several
         return (
-            f"{_listing(several)} could each be the model. Name the right one model"
+            f"{_listing(by)} could each be the model. Name the right one model"
             f"{Path(several[0]).suffix}, or put a model_fn into code/{program_name(options)}."
         )
     names = [*(f"{name}/" for name in root.directories), *root.files]

@@ -40,6 +40,18 @@ def body_of(value: Any) -> tuple[bytes, str]:
         ) from error
 
 
+def is_response(value: Any) -> bool:
+    """Whether it is a response itself, flask's or one made like it, as older containers have."""
+    return hasattr(value, "get_data") and hasattr(value, "status_code")
+
+
+def response_from(value: Any) -> Response:
+    """Such a response as one of ours."""
+    headers = [(n, v) for n, v in value.headers.items() if str(n).lower() != "content-type"]
+    content_type = value.content_type or BYTES
+    return build_response(bytes(value.get_data()), content_type, value.status_code, headers)
+
+
 def response_of(
     context: Context,
     idx: int,

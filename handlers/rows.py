@@ -20,13 +20,14 @@ MAX_FIELDS = 10_000
 
 def row_of(request: Request, *, decoded: bool = False) -> dict[str, Any]:
     """The request's parts by name. Raises ``InvalidInput`` for a form that is none."""
-    essence = parse(request.content_type).essence if request.content_type else ""
+    content_type = request.content_type
+    essence = parse(content_type).essence if content_type else ""
     if essence == FORM:
         return _fields(request.body)
     if essence == MULTIPART:
-        parts = _parts(request.body, request.content_type)
+        parts = _parts(request.body, content_type)
         return {name: _value(body, kind, decoded) for name, body, kind in parts}
-    return {"body": _value(request.body, essence, decoded)}
+    return {"body": _value(request.body, essence, decoded) if decoded else bytearray(request.body)}
 
 
 def _value(body: bytes, essence: str, decoded: bool) -> Any:

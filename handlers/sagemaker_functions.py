@@ -21,7 +21,7 @@ from handlers.errors import HandlerError, InvalidOutput, ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework
 from handlers.media_types import JSON, accepts_anything, first_choice, parse
 from handlers.remembered import remembered
-from handlers.responses import body_of, response_of
+from handlers.responses import body_of, is_response, response_from, response_of
 from handlers.streams import is_stream, streamed
 from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Resources, Response
 from handlers.user_code import import_file
@@ -129,6 +129,8 @@ class SageMakerFunctions:
         body, named = _body_and_type(result)
         if is_stream(body):
             return streamed(body, self._context, 0, named)
+        if not isinstance(body, str | bytes) and is_response(body):
+            return response_from(body)
         content, natural = body_of(body)
         if natural != JSON:  # the author wrote the text or the bytes, as what was asked for
             natural = first_choice(accept, self._default_accept)

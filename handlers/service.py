@@ -115,6 +115,7 @@ def load_service(
 def _load(
     plan: ModelPlan, model_name: str, options: HandlerOptions, resources: Resources
 ) -> Service:
+    os.environ.update(plan.settings.environment)
     _tell_libraries(options)
     framework = FRAMEWORKS[plan.framework]
     if framework.installed():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
-from types import AsyncGeneratorType, GeneratorType
+from functools import lru_cache
 from typing import Any
 
 from handlers.awaiting import iterated
@@ -25,9 +25,11 @@ log = logging.getLogger("modelyard.handlers")
 
 def is_stream(value: Any) -> bool:
     """Whether a returned value is sent chunk by chunk: a generator, or an iterator but no file."""
-    kind = type(value)
-    if kind is GeneratorType or kind is AsyncGeneratorType:
-        return True
+    return _streams(type(value))
+
+
+@lru_cache(maxsize=256)  # asked for each value that a model returns, of few types
+def _streams(kind: type[Any]) -> bool:
     iterates = hasattr(kind, "__next__") or hasattr(kind, "__anext__")
     return iterates and not hasattr(kind, "read")
 

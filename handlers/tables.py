@@ -43,8 +43,8 @@ def _objects(value: list[Any]) -> Any:
 def rows_of(data: Any, names: Sequence[str] | None, expected: int | None) -> Any:
     """What ``input_fn`` gave, as an array of rows. Raises ``InvalidInput``.
 
-    ``names`` are the model's columns, if it knows any, ``expected`` is how many it has. Data that is
-    neither rows nor columns, such as texts, is left to the model.
+    ``names`` are the model's columns, if it knows any, ``expected`` is how many it has. Data that
+    is neither rows nor columns, such as texts, is left to the model.
     """
     if isinstance(data, list):
         data = bare_rows(data)
@@ -55,7 +55,13 @@ def rows_of(data: Any, names: Sequence[str] | None, expected: int | None) -> Any
     if isinstance(data, list):
         data = _array(data)
     check_width(data, expected)
-    return data
+    return _floats(data)
+
+
+def _floats(data: Any) -> Any:
+    """Tables of integers as floats: JSON has one kind of number, and models learn from floats."""
+    shape = getattr(data, "shape", ())
+    return data.astype(float) if len(shape) == 2 and data.dtype.kind in "iu" else data
 
 
 def _array(rows: list[Any]) -> Any:
@@ -120,8 +126,8 @@ def check_width(data: Any, expected: int | None) -> None:
         return
     if len(shape) == 1 and getattr(data, "dtype", None) is not None:
         raise InvalidInput(
-            f"The body is {shape[0]} values, not rows of {expected}. Send a list of rows, also "
-            "when there is only one."
+            f"The body is one list of {shape[0]} values. Send a list of rows of {expected} values "
+            "each, also when there is only one row."
         )
     if len(shape) == 2 and shape[1] != expected:
         raise InvalidInput(f"The rows have {shape[1]} values; the model takes {expected}.")
@@ -131,7 +137,9 @@ def frame(rows: Any, names: Sequence[str]) -> Any:
     """Rows as a DataFrame, for models that look columns up by name. Needs pandas."""
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=list(names)).infer_objects()
+    table = pd.DataFrame(rows, columns=list(names)).infer_objects()
+    whole = table.select_dtypes("integer").columns
+    return table.astype(dict.fromkeys(whole, float)) if len(whole) else table
 
 
 def has_pandas() -> bool:

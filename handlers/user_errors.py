@@ -12,6 +12,16 @@ from handlers.errors import HandlerError, ModelLoadError, PredictionFailed
 
 INSUFFICIENT_STORAGE = 507
 
+# Packages whose common modules lie in handlers/compat: module and what to install.
+OURS_IN_PART = {
+    "mms": "multi-model-server",
+    "sagemaker_containers": "sagemaker-containers",
+    "sagemaker_huggingface_inference_toolkit": "sagemaker-huggingface-inference-toolkit",
+    "sagemaker_inference": "sagemaker-inference",
+    "sagemaker_xgboost_container": "sagemaker-xgboost-container",
+    "ts": "torchserve",
+}
+
 # How native libraries say that memory is short, in a RuntimeError or ImportError.
 OUT_OF_MEMORY_PHRASES = (
     "CUDA out of memory",
@@ -106,6 +116,12 @@ def _advice(error: Exception) -> str:
             "model again with the class imported from there"
         )
     if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in OURS_IN_PART and error.name != package:
+            return (
+                f". Of {OURS_IN_PART[package]} the server has only the common parts; name the "
+                "package in code/requirements.txt"
+            )
         return (
             ". If it is a file of yours, put it into the model's code/ directory; if it is a "
             "package, install it in the image"

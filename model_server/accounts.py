@@ -84,6 +84,8 @@ class Accounts:
         for worker in workers:
             measured = await asyncio.to_thread(probe.private_bytes, worker.pid)
             if measured and worker.ready:
-                worker.private_bytes = measured
+                # What a template shares with its forks is private to neither, but it is still held.
+                shared = worker.private_bytes if worker.forks is not None else 0
+                worker.private_bytes = max(measured, shared)
         if model.state is State.READY and model.workers:
             self.settle(model)

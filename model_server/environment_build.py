@@ -20,12 +20,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from handlers.errors import ModelLoadError
 from handlers.types import Requirements
 from model_server.children import Children, describe_exit, group_is_gone, kill
 from model_server.environment_key import base_directories
 from model_server.environment_store import EnvironmentStore, Stamp
-from model_server.errors import ModelTimeout
+from model_server.errors import EnvironmentFailed, ModelTimeout
 from model_server.pip_command import conflicts, last_words, pip_arguments, pip_environment
 from model_server.settings import MIB
 
@@ -62,7 +61,7 @@ class Builder:
     async def build(self, key: str, requirements: Requirements, lock_fd: int) -> Stamp:
         """Build what is not there. The caller holds the exclusive lock.
 
-        Raises ModelLoadError or ModelTimeout that says what to do; then nothing is left of it.
+        Raises EnvironmentFailed or ModelTimeout that says what to do; then nothing is left of it.
         """
         started = time.monotonic()
         try:
@@ -73,7 +72,7 @@ class Builder:
             await _to_the_end(self._store.delete, key)
             if not isinstance(error, OSError):
                 raise
-            raise ModelLoadError(
+            raise EnvironmentFailed(
                 f"cannot build an environment in {self._store.directory}: {error}. "
                 "MODELYARD_ENVIRONMENTS_DIR names another place"
             ) from error
@@ -81,7 +80,7 @@ class Builder:
     def _lay_out(self, key: str) -> None:
         """A virtual environment without packages of its own that sees the server's."""
         if find_spec("pip") is None:
-            raise ModelLoadError(
+            raise EnvironmentFailed(
                 f"the model has requirements, but {sys.executable} has no pip to install them with"
             )
         self._store.clear(key)
@@ -116,7 +115,7 @@ class Builder:
             ) from None
         if code != 0:
             words = await asyncio.to_thread(self._words, path, code)
-            raise ModelLoadError(f"the model's requirements cannot be installed. {words}")
+            raise EnvironmentFailed(f"the model's requirements cannot be installed. {words}")
         for conflict in conflicts((path / _OUTPUT).read_text(errors="backslashreplace")):
             log.warning("environment %s: %s", key, conflict)
 
@@ -163,10 +162,10 @@ class Builder:
         found = {str(one.name).lower(): one.version for one in distributions(path=[str(packages)])}
         for name in OWN_DISTRIBUTIONS:
             if name in found and f"{name}=={found[name]}" not in own_pins():
-                raise ModelLoadError(_not_to_change(name))
+                raise EnvironmentFailed(_not_to_change(name))
         for name in OWN_MODULES:
             if any(packages.glob(name)) or any(packages.glob(f"{name}.*")):
-                raise ModelLoadError(
+                raise EnvironmentFailed(
                     f"the model's requirements install a module named {name!r}, which would take "
                     "the place of the server's own: leave out the package that does it"
                 )

@@ -132,10 +132,10 @@ class EnvironmentKeys:
             asked.packages += 1
             # Such a package stays where it is, so its place is part of what was asked for.
             asked.parts.append(str(directory / path))
-            self._add_path(_local_path(path), directory, asked)
+            self._add_path(_path(path), directory, asked)
         for path in options.find_links:
-            self._add_path(_local_path(path), directory, asked)
-            self._add_path(_local_path(path), file.parent, asked)
+            for parent in dict.fromkeys((directory, file.parent)):
+                self._add_path(_path(path), parent, asked)
 
     def _add_path(self, path: str | None, directory: Path, asked: _Asked) -> None:
         if path is not None:
@@ -197,14 +197,17 @@ def _local_path(line: str) -> str | None:
     """The file or directory that a requirement names, if it does."""
     target = re.split(r"\s;|\s--", line, maxsplit=1)[0].strip()
     named = _NAMED_ADDRESS.fullmatch(target)
-    target = named[1] if named else target
-    if target.startswith("file:"):
-        return url2pathname(urlsplit(target).path)
-    target = re.sub(r"\[[^]]*\]$", "", target).strip()
-    if "://" in target:
-        return None
-    is_path = target.startswith(".") or "/" in target or target.endswith(_ARCHIVES)
-    return target if is_path else None
+    path = _path(named[1] if named else target)
+    if path is None or named or target.startswith("file:"):
+        return path
+    return path if path.startswith(".") or "/" in path or path.endswith(_ARCHIVES) else None
+
+
+def _path(address: str) -> str | None:
+    """A local address as a path, without extras; None for one that is not local."""
+    if address.startswith("file:"):
+        return url2pathname(urlsplit(address).path)
+    return None if "://" in address else re.sub(r"\[[^]]*\]$", "", address).strip()
 
 
 def _installed(directory: str) -> list[str]:

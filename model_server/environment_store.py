@@ -104,7 +104,8 @@ class EnvironmentStore:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            if operation == fcntl.LOCK_EX or error.errno not in _READ_ONLY:
+            readable = error.errno in _READ_ONLY and self.path(key).is_dir()
+            if operation == fcntl.LOCK_EX or not readable:
                 raise
             return os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
         with suppress(BlockingIOError, FileNotFoundError):
@@ -112,6 +113,21 @@ class EnvironmentStore:
             if os.fstat(fd).st_ino == path.stat().st_ino:
                 return fd  # else it was deleted just before: the lock is on nothing
         os.close(fd)
+        return None
+
+    def claim(self, key: str) -> tuple[int, Stamp | None] | None:
+        """The shared lock on a complete environment and its stamp, or the exclusive one and None.
+
+        None when another server builds or deletes it.
+        """
+        for operation in (fcntl.LOCK_SH, fcntl.LOCK_EX):
+            fd = self.lock(key, operation)
+            if fd is None:
+                continue
+            stamp = self.find(key)
+            if (stamp is not None) == (operation == fcntl.LOCK_SH):
+                return fd, stamp
+            os.close(fd)
         return None
 
     def clear(self, key: str) -> None:
@@ -150,7 +166,7 @@ class EnvironmentStore:
     def _keys(self) -> set[str]:
         try:
             names = [place.name for place in self.directory.iterdir()]
-        except FileNotFoundError:
+        except OSError:  # not made yet, or not for us to see
             return set()
         return {match[1] for match in map(_KEY.fullmatch, names) if match}
 

@@ -15,13 +15,12 @@ from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
-from handlers.errors import ModelLoadError
 from handlers.types import Requirements
 from model_server.children import Children
 from model_server.environment_build import Builder
 from model_server.environment_key import EnvironmentKeys
 from model_server.environment_store import EnvironmentStore, Stamp, UnsafeDirectory
-from model_server.errors import ModelTimeout, ServerUnavailable
+from model_server.errors import EnvironmentFailed, ModelTimeout, ServerUnavailable
 from model_server.settings import Settings
 
 log = logging.getLogger("modelyard.environments")
@@ -78,7 +77,7 @@ class Environments:
 
         Whoever asks for the same meanwhile waits for the same build, and it goes on when all of
         them leave. The server's own environment when it has all that is asked for. Raises
-        ModelLoadError (500) with pip's last words, or ModelTimeout; the next call tries again.
+        EnvironmentFailed (500) with pip's last words, or ModelTimeout; the next call tries again.
         """
         while True:
             key, stamp, fd = await asyncio.to_thread(self._look_up, requirements)
@@ -86,6 +85,8 @@ class Environments:
                 return SERVER_ENVIRONMENT
             if fd is not None:
                 self._hold(key, fd)
+            if self._closing:
+                raise ServerUnavailable("the server is stopping")
             if stamp is None:
                 stamp = await asyncio.shield(self._joined(key, requirements))
             if key in self._held:  # else it may have been deleted meanwhile
@@ -94,6 +95,15 @@ class Environments:
         if not stamp.packages:
             return SERVER_ENVIRONMENT
         return Environment(key, str(self._store.path(key) / "bin" / "python"))
+
+    def key(self, requirements: Requirements) -> str:
+        """The key of the environment that ``prepare`` would give, as far as is known without it.
+
+        Reads files, so it is for threads.
+        """
+        key = self._keys.key(requirements)
+        stamp = self._store.find(key) if key else None
+        return key if stamp is None or stamp.packages else ""
 
     async def collect(self, in_use: Set[str]) -> list[str]:
         """Delete environments as far as the size limit asks for it; return their keys.
@@ -114,6 +124,7 @@ class Environments:
     async def close(self) -> None:
         """End what is being built; whoever waits for it hears that the server is stopping."""
         self._closing = True
+        await asyncio.sleep(0)  # one that was not begun could not say why it ends
         for task in self._builds.values():
             task.cancel()
         await asyncio.gather(*self._builds.values(), return_exceptions=True)
@@ -143,7 +154,7 @@ class Environments:
             os.close(fd)  # two looked at the same time
 
     def _share(self, key: str, fd: int) -> None:
-        """Turn the exclusive lock into a hold, unless another server was quicker to take it."""
+        """Turn a lock into a hold, unless another server is quicker to take it."""
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -167,13 +178,10 @@ class Environments:
             task.exception()  # seen: all who waited may have left
 
     async def _build(self, key: str, requirements: Requirements) -> Stamp:
-        if self._closing:
-            raise ServerUnavailable("the server is stopping")
         try:
             async with self._places:
-                fd = await self._exclusively(key)
+                fd, stamp = await self._claim(key)
                 try:
-                    stamp = await asyncio.to_thread(self._store.find, key)
                     if stamp is None:
                         log.info("building environment %s", key)
                         stamp = await self._builder.build(key, requirements, fd)
@@ -185,18 +193,21 @@ class Environments:
         except asyncio.CancelledError:  # by ``close``: those who wait are not cancelled themselves
             raise ServerUnavailable("the server is stopping") from None
 
-    async def _exclusively(self, key: str) -> int:
-        """A descriptor with the exclusive lock; waits for another server that builds the same."""
+    async def _claim(self, key: str) -> tuple[int, Stamp | None]:
+        """A descriptor with the lock: a shared one if it is there complete, else exclusive.
+
+        Waits for another server that builds the same.
+        """
         held = self._held.pop(key, None)  # on something that was removed by hand
         if held is not None:
             os.close(held)
         try:
+            await asyncio.to_thread(self._store.make)
             async with asyncio.timeout(self._limit_seconds):
-                await asyncio.to_thread(self._store.make)
                 while True:
-                    fd = self._store.lock(key, fcntl.LOCK_EX)
-                    if fd is not None:
-                        return fd
+                    claimed = self._store.claim(key)
+                    if claimed is not None:
+                        return claimed
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise ModelTimeout(
@@ -204,7 +215,7 @@ class Environments:
                 f"{self._store.directory} for more than {self._limit_seconds:g} seconds"
             ) from None
         except (OSError, UnsafeDirectory) as error:
-            raise ModelLoadError(
+            raise EnvironmentFailed(
                 f"cannot build an environment in {self._store.directory}: {error}. "
                 "MODELYARD_ENVIRONMENTS_DIR names another place"
             ) from error

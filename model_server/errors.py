@@ -5,8 +5,8 @@ ServerError
  ├── ModelNotFound 404         ├── HeadTooLarge 431          ├── ModelTimeout 504
  ├── RouteNotFound 404         ├── WorkerDied 500            └── OutOfMemory 507
  ├── MethodNotAllowed 405      ├── ModelBusy 503
- ├── RequestTimeout 408        └── ModelFailed 503
- └── ModelExists 409
+ ├── RequestTimeout 408        ├── ModelFailed 503
+ └── ModelExists 409           └── EnvironmentFailed 500
 
 Handler errors (handlers.errors) travel as ``Problem`` too, so a client sees one JSON shape:
 ``{"code": 404, "type": "ModelNotFoundException", "message": "what happened and what to do"}``.
@@ -142,6 +142,12 @@ class ModelFailed(ServerError):
     """Raised when a model that was loaded cannot be brought back."""
 
     status, kind = 503, "ModelFailedException"
+
+
+class EnvironmentFailed(ServerError):
+    """Raised when the packages that a model asks for cannot be installed."""
+
+    kind = "ModelLoadException"
 
 
 class ServerUnavailable(ServerError):

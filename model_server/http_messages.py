@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -12,6 +12,9 @@ BODILESS = frozenset({204, 205, 304})
 
 # A request's body; a mapping when it is large.
 Body = bytes | bytearray | mmap.mmap
+
+# Of a body that is sent as it comes.
+Part = bytes | bytearray | memoryview
 
 JSON = "application/json"
 
@@ -53,7 +56,7 @@ class HttpResponse:
     content_type: str = JSON
     body: bytes | bytearray | memoryview = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
-    stream: AsyncIterator[bytes | bytearray | memoryview] | None = None
+    stream: AsyncGenerator[Part, None] | None = None
     length: int | None = None
     # An open end is marked by an empty chunk, for clients that know chunks, else by a close.
     chunked: bool = True

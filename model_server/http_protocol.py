@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Protocol
 
 from model_server.errors import RequestTimeout, ServerError
-from model_server.http_messages import BODILESS, HttpRequest, HttpResponse, StreamBroken
+from model_server.http_messages import BODILESS, HttpRequest, HttpResponse, Part, StreamBroken
 from model_server.http_reader import RequestReader
 from model_server.model_dirs import shown
 
@@ -235,10 +236,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
         sent = 0
         self._transport.write(head)
         try:
-            async for part in response.stream:
-                sent += len(part)
-                self._transport.write(_chunk(part) if chunked else part)
-                await self._can_write.wait()
+            async with aclosing(response.stream):  # at once: its model goes on until it is closed
+                async for part in response.stream:
+                    sent += len(part)
+                    self._transport.write(_chunk(part) if chunked else part)
+                    await self._can_write.wait()
         except (ConnectionError, StreamBroken) as error:
             log.warning("%s: an answer broke off: %s", shown(self._answering.path), error)
             self._transport.abort()  # too late for a status: the client sees a cut body
@@ -295,5 +297,5 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._transport.close()
 
 
-def _chunk(part: bytes | bytearray | memoryview) -> bytes:
+def _chunk(part: Part) -> bytes:
     return b"".join((b"%x\r\n" % len(part), part, b"\r\n"))

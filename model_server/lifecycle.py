@@ -254,8 +254,9 @@ class Lifecycle:
             raise _unloaded_meanwhile(model)
 
     async def _start_workers(self, model: Model, listener: socket.socket) -> None:
-        """Start the first, from which the others are forked if they can share the model."""
-        await self._workers.start(model, listener)
+        """Start all of them at once, or after the first if they can share what it has loaded."""
+        if model.may_share:
+            await self._workers.start(model, listener)
         async with asyncio.TaskGroup() as group:
             for _ in range(model.wanted_workers - len(model.workers)):
                 group.create_task(self._workers.start(model, listener))

@@ -166,6 +166,12 @@ class Model:
             self.settled.clear()
 
     @property
+    def may_share(self) -> bool:
+        """Whether its workers should be forked from a template."""
+        settings = self.plan.settings
+        return settings.max_workers > 1 and settings.share_weights and self.can_share
+
+    @property
     def processes(self) -> list[Worker]:
         """Its workers and its template."""
         return self.workers if self.template is None else [self.template, *self.workers]

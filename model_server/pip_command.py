@@ -78,5 +78,5 @@ def last_words(output: str) -> str:
 def conflicts(output: str) -> list[str]:
     """What pip says of the server's packages that do not go with what it has installed."""
     return re.findall(
-        r"^\S+ \S+ requires .+, (?:which is not installed|but you have .+)$", output, re.M
+        r"^\S+ \S+ requires .+, (?:which is not installed\.|but you have .+)$", output, re.M
     )

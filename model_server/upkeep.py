@@ -17,7 +17,7 @@ from model_server import model_sockets, probe
 from model_server.accounts import Accounts
 from model_server.backoff import GIVE_UP_AFTER, RETRY_FAILED_AFTER_SECONDS, restart_delay
 from model_server.children import describe_exit
-from model_server.errors import ModelFailed, OutOfMemory, Problem, ServerError, problem_of
+from model_server.errors import ModelFailed, Problem, ServerError, problem_of
 from model_server.model import Model, State, Worker
 from model_server.model_dirs import shown
 from model_server.scaling import Bounds, Demand, wanted_workers
@@ -27,6 +27,9 @@ from model_server.workers import Workers
 log = logging.getLogger("modelyard.upkeep")
 
 _LOOK_SECONDS = 0.1
+
+# After a worker could not be added, for lack of memory or because it failed.
+_REST_SECONDS = 10.0
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -50,6 +53,7 @@ class Upkeep:
         self._settings = settings
         self._spawn = spawn
         self._demand: dict[Model, Demand] = {}
+        self._resting_until: dict[Model, float] = {}
 
     # --- deaths ---------------------------------------------------------------------------------
 
@@ -151,6 +155,7 @@ class Upkeep:
             elastic = [model for model in self._models.values() if _is_elastic(model)]
             for gone in set(self._demand) - set(elastic):
                 del self._demand[gone]
+                self._resting_until.pop(gone, None)
             if elastic:
                 await self._look_at(elastic)
 
@@ -174,7 +179,8 @@ class Upkeep:
             ),
             now=now,
         )
-        if wanted > model.wanted_workers and not model.reviving:
+        rested = now > self._resting_until.get(model, 0.0)
+        if wanted > model.wanted_workers and rested and not model.reviving:
             self._spawn(self._grow(model, wanted))
         elif wanted < model.wanted_workers:
             self._shrink(model, wanted)
@@ -188,10 +194,10 @@ class Upkeep:
                 model.held_bytes += need
                 model.wanted_workers += 1
                 await self._add_one(model)
-        except OutOfMemory as error:
-            log.info("no further process: %s", error.message, extra={"model": model.name})
         except (ServerError, OSError) as error:
-            log.warning("no further process: %s", problem_of(error).message)
+            self._resting_until[model] = time.monotonic() + _REST_SECONDS
+            reason = problem_of(error).message
+            log.warning("no further process: %s", reason, extra={"model": model.name})
         finally:
             model.reviving = False
             if self._lacks_workers(model):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from model_server import wire
-from model_server.http_messages import Body, StreamBroken
+from model_server.http_messages import Body, Part, StreamBroken
 from model_server.wire import PREFIX, Hangup, ReplyHead, decode_reply
 
 _FIRST_READ_BYTES = 64 * 1024
@@ -110,7 +110,7 @@ class WorkerCall:
         assert self._head is not None
         return self._head, self._body
 
-    async def rest(self) -> AsyncIterator[memoryview]:
+    async def rest(self) -> AsyncGenerator[Part, None]:
         """The body, part by part, when it is too long for the buffer."""
         part = memoryview(self._body)
         left = self.body_bytes
@@ -127,7 +127,7 @@ class WorkerCall:
         finally:
             self.close()
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[Part, None]:
         """A streamed body as it comes, in parts of any size. Raises Hangup or StreamBroken."""
         buffer, left = self._body, self.body_bytes
         try:

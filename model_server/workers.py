@@ -60,9 +60,7 @@ class Workers:
 
         A model that may have several is loaded by a template first, which forks them.
         """
-        settings = model.plan.settings
-        shares = settings.max_workers > 1 and settings.share_weights and model.can_share
-        if shares and model.template is None:
+        if model.may_share and model.template is None:
             await self._start_surely(model, listener, template=True)
             if model.template is None:  # it cannot be forked once loaded: it is the first worker
                 model.can_share = False

@@ -1,4 +1,4 @@
-"""Who imports whom: container -> model_server -> handlers, and no framework where none belongs."""
+"""Who imports whom: modelyard -> container -> model_server -> handlers; no framework too early."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("container", "model_server", "handlers")
+PACKAGES = ("modelyard", "container", "model_server", "handlers")
 FRAMEWORKS = {"numpy", "torch", "sklearn", "joblib", "safetensors", "scipy", "pandas"} | {
     *("xgboost", "lightgbm", "catboost", "onnxruntime", "onnx", "skops")
 }
@@ -101,7 +101,7 @@ def test_only_one_file_reads_the_environment(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["container.entrypoint", "container.gunicorn_worker", "model_server.gateway"]
+    ["modelyard.cli", "container.entrypoint", "container.gunicorn_worker", "model_server.gateway"]
     + ["model_server.zygote", "handlers.service", "handlers.frameworks"],
 )
 def test_importing_it_loads_no_framework(module: str) -> None:

@@ -7,6 +7,7 @@ without having any framework loaded.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 from handlers.artifacts import Contents
@@ -14,10 +15,12 @@ from handlers.frameworks import (
     catboost,
     huggingface,
     lightgbm,
+    mxnet,
     onnx,
     python,
     pytorch,
     sklearn,
+    tensorflow,
     xgboost,
 )
 from handlers.types import ModelPlan, Resources
@@ -83,7 +86,9 @@ class Framework(Protocol):
 
 _IN_ORDER: tuple[Framework, ...] = (
     huggingface,
+    tensorflow,
     pytorch,
+    mxnet,
     onnx,
     xgboost,
     lightgbm,
@@ -97,7 +102,9 @@ FRAMEWORKS: dict[str, Framework] = {framework.NAME: framework for framework in _
 
 
 # Names by which tools and conventions say that a file is the model, as ``model.*`` does.
-_SURE_NAMES = frozenset({"pytorch_model.bin", "saved_model.pb", "xgboost-model"})
+_SURE = re.compile(
+    r"model(-[0-9]{4})?\..*|pytorch_model\.bin.*|saved_model\.pb|xgboost-model", re.IGNORECASE
+)
 
 
 def for_artifact(contents: Contents) -> tuple[Framework, str] | None:
@@ -117,10 +124,8 @@ def for_artifact(contents: Contents) -> tuple[Framework, str] | None:
 
 
 def _is_sure(artifact: str, contents: Contents) -> bool:
-    """Whether a file is not just one that some framework could read."""
-    name = artifact.lower()
-    is_file = artifact in contents.files
-    return not is_file or name.partition(".")[0] == "model" or name in _SURE_NAMES
+    """Whether it is not just a file that some framework could read."""
+    return artifact not in contents.files or _SURE.fullmatch(artifact) is not None
 
 
 def claims(contents: Contents) -> list[tuple[str, str]]:

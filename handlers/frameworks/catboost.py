@@ -49,9 +49,7 @@ def _is_model(contents: Contents, name: str) -> bool:
 def preload() -> None:
     """Import it, and no more: even on one thread CatBoost starts a pool, which forks would lack."""
     python.preload()
-    import catboost
-
-    assert catboost.CatBoost
+    import catboost  # noqa: F401
 
 
 def after_fork(threads: int) -> None:

@@ -11,8 +11,10 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,17 +25,20 @@ from handlers.frameworks import python
 from handlers.types import ModelPlan, Resources
 
 NAME = "mxnet"
-MODULES: tuple[str, ...] = ("mxnet", "gluonnlp", "gluoncv", "gluonts")
+MODULES: tuple[str, ...] = ("mxnet", "gluonnlp", "gluoncv")
 EXTENSIONS: tuple[str, ...] = (".params",)
-PINS: tuple[str, ...] = ("mxnet==1.9.1", "numpy==1.23.5")
+# It imports onnx where the server has it, and later versions of ml_dtypes than this, which onnx
+# imports, need a later numpy.
+PINS: tuple[str, ...] = ("mxnet==1.9.1", "numpy==1.23.5", "ml_dtypes==0.5.4")
 resident_bytes = 150 << 20
 
 SYMBOL_END = "-symbol.json"
 SHAPES = "model-shapes.json"  # of SageMaker's own: names and shapes of the inputs
 
+LABEL = "label"  # ends the names of inputs that only training needs
 NUMPY_SHAPES = "np shape semantics"  # how MXNet says that a file is of its numpy interface
 
-_EPOCH = re.compile(r"-([0-9]{4})\.params")
+_EPOCH = re.compile(r"-([0-9]{4,9})\.params")
 
 _KEPT_SHAPES = 4  # executors, one for each shape of input; their memory is that of activations
 
@@ -52,7 +57,7 @@ def find_artifact(contents: Contents) -> str | None:
         return None
     start = len(chosen)
     epochs = [f for f in contents.files if f.startswith(chosen) and _EPOCH.fullmatch(f[start:])]
-    return max(epochs, default=None)
+    return max(epochs, key=lambda name: int(name[start + 1 : -len(".params")]), default=None)
 
 
 def preload() -> None:
@@ -69,12 +74,8 @@ def preload() -> None:
 
 
 def _mxnet() -> Any:
-    import warnings
-
-    with warnings.catch_warnings():  # it is older than what it imports
-        warnings.simplefilter("ignore")
-        import mxnet
-    return mxnet
+    with warnings.catch_warnings(action="ignore"):  # it is older than what it imports
+        return import_module(NAME)
 
 
 def after_fork(threads: int) -> None:
@@ -104,7 +105,8 @@ def load(plan: ModelPlan, resources: Resources) -> Any:
     arg = _part(saved, "arg", context)
     aux = _part(saved, "aux", context)
     inputs = _inputs(folder, symbol, {*arg, *aux})
-    missing = [n for n in symbol.list_auxiliary_states() if n not in aux]
+    known = {*arg, *aux, *inputs}
+    missing = [n for n in symbol.list_inputs() if n not in known and not n.endswith(LABEL)]
     if missing:
         raise ModelLoadError(f"{artifact} lacks {', '.join(missing)}, which {symbol_file} needs.")
     return SymbolModel(symbol, arg, aux, inputs, context)
@@ -152,7 +154,8 @@ def _inputs(folder: Path, symbol: Any, parameters: set[str]) -> dict[str, tuple[
                 f'{SHAPES} must be a list of {{"name": "data", "shape": [1, ...]}}: {error!r}.'
             ) from error
     free = [name for name in symbol.list_inputs() if name not in parameters]
-    data = [name for name in free if not name.endswith("label")]  # only training needs labels
+    auxiliary = symbol.list_auxiliary_states()
+    data = [name for name in free if not name.endswith(LABEL) and name not in auxiliary]
     if not data:
         raise ModelLoadError("The symbol has no input that is not among its parameters.")
     return dict.fromkeys(data)
@@ -201,6 +204,8 @@ class SymbolModel:
     def _shaped(self, name: str, value: Any) -> Any:
         """The value as an array on the device, in rows of the shape that is known."""
         mx = _mxnet()
+        if value is None:
+            raise InvalidInput(f"{name} is null; send an array.")
         try:
             array = mx.nd.array(value, ctx=self._context)
         except (TypeError, ValueError) as error:
@@ -219,7 +224,10 @@ class SymbolModel:
         """An executor for inputs of these shapes. It shares the parameters with the others."""
         zeros = _mxnet().nd.zeros
         wanted = self._symbol.list_arguments()
-        inferred, _, _ = self._symbol.infer_shape(**dict(shapes))
+        known = {name: self._arg[name].shape for name in wanted if name in self._arg}
+        inferred, _, _ = self._symbol.infer_shape(**{**known, **dict(shapes)})
+        if inferred is None:
+            raise InvalidInput(f"The model's shapes do not follow from those of {shapes}.")
         arg = {
             name: self._arg[name] if name in self._arg else zeros(shape, ctx=self._context)
             for name, shape in zip(wanted, inferred, strict=True)

@@ -40,11 +40,8 @@ _DTYPES = {
     "tensor(float16)": "float16",
     "tensor(bool)": "bool",
     "tensor(string)": "object",
-    **{
-        f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32)
-    },
-    "tensor(int64)": "int64",
-    "tensor(uint64)": "uint64",
+    **{f"tensor(int{bits})": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"tensor(uint{bits})": f"uint{bits}" for bits in (8, 16, 32, 64)},
 }
 
 

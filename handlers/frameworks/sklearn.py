@@ -9,7 +9,7 @@ from typing import Any
 
 from handlers import tables, thread_pools
 from handlers.artifacts import Contents
-from handlers.errors import ModelLoadError
+from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
 from handlers.pickles import load_pickle
 from handlers.recognition import PICKLES, is_pickle_of, pick_recognised
@@ -110,6 +110,11 @@ def rows_for(model: Any, data: Any) -> Any:
     rows = tables.rows_of(data, names, getattr(model, "n_features_in_", None))
     if names is None or not hasattr(rows, "dtype"):
         return rows
+    if not tables.has_pandas():
+        raise InvalidInput(
+            "This model was fitted with named columns, for which pandas is needed, and it is not "
+            "installed here. Install pandas in the image, or give the model a predict_fn."
+        )
     return tables.frame(rows, names)
 
 

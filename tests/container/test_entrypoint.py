@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": [BIN / "serve"],
     "modelyard serve": [BIN / "modelyard", "serve"],
     "python -m container": [sys.executable, "-m", "container"],
+    "python -m modelyard": [sys.executable, "-m", "modelyard", "serve"],
 }
 
 
@@ -108,13 +109,16 @@ def test_help_names_each_option_with_default_and_variable(command: list[str]) ->
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "--min-workers VALUE" in done.stdout
+    assert done.stdout.startswith(("usage: serve [", "usage: modelyard serve ["))
     assert "SAGEMAKER_MODEL_SERVER_WORKERS" in done.stdout
 
 
 def test_modelyard_without_a_command_says_how() -> None:
-    done = subprocess.run([BIN / "modelyard"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "serve" in done.stderr
+    for arguments in ([], ["sreve"]):
+        command = [str(BIN / "modelyard"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "serve, check, pack" in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())

@@ -236,3 +236,18 @@ def test_without_model_fn_the_artifact_is_loaded_by_its_framework(
     files: dict[str, Any] = {"model.joblib": (tmp_path / "a").read_bytes()}
     files["code/inference.py"] = "def output_fn(prediction, accept): return str(prediction)\n"
     assert load(files).invoke(ask("[[1]]")).body == b"[4.]"
+
+
+def test_a_response_of_flask_is_taken_apart(load: Load, ask: Ask) -> None:
+    service = load(
+        script("""
+import flask
+def model_fn(model_dir): pass
+def transform_fn(model, data, content_type, accept):
+    return flask.Response("a,b", status=206, headers={"X-A": "1"}, mimetype="text/csv")
+""")
+    )
+    response = service.invoke(ask(""))
+    assert (response.body, response.status) == (b"a,b", 206)
+    assert response.content_type == "text/csv; charset=utf-8"
+    assert response.headers == (("X-A", "1"),)

@@ -184,3 +184,15 @@ def test_every_interface_works_after_hiding(make: Make, tmp_path: Path) -> None:
     assert in_a_worker(make(linear, name="linear")) == "[1.0]"
     assert in_a_worker(make(custom, name="custom")) == "[1]"
     assert "400 BadRequestException The body is one list" in in_a_worker(make(tree, name="tree"))
+
+
+def test_the_models_own_environment_is_set_before_its_code_is_imported(
+    load: Load, ask: Ask
+) -> None:
+    files = {
+        "modelyard.toml": '[environment]\nTOKEN_OF_TEST = "abc"\n',
+        "code/inference.py": "import os\nSEEN = os.environ['TOKEN_OF_TEST']\n"
+        "def model_fn(d): pass\n"
+        "def predict_fn(data, model): return [SEEN, os.environ['SAGEMAKER_PROGRAM']]\n",
+    }
+    assert load(files).invoke(ask("[1]")).body == b'["abc", "inference.py"]'

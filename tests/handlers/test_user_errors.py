@@ -104,3 +104,12 @@ def test_a_load_does_not_take_a_status_from_the_error() -> None:
 def test_a_missing_module_comes_with_advice() -> None:
     error = ModuleNotFoundError("No module named 'helper'", name="helper")
     assert "put it into the model's code/ directory" in load_error(error).message
+
+
+def test_an_exception_that_cannot_be_told_is_told_by_its_type() -> None:
+    class Broken(RuntimeError):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    assert prediction_error(Broken()).message == "Broken: (its __str__ raised ValueError)"
+    assert load_error(Broken()).message == "Broken: (its __str__ raised ValueError)"

@@ -7,14 +7,14 @@ import itertools
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
 
 import pytest
 import uvloop
 
 from model_server.errors import ServerError
-from model_server.http_messages import HttpRequest, HttpResponse
+from model_server.http_messages import HttpRequest, HttpResponse, Part
 from model_server.http_protocol import Cancellable, Connections, HttpProtocol, Respond
 from model_server.http_reader import RequestReader
 
@@ -176,7 +176,7 @@ def refuse(error: ServerError) -> HttpResponse:
     return HttpResponse(error.status, body=error.problem().body())
 
 
-async def parts(*, cut: bool) -> AsyncIterator[bytes]:
+async def parts(*, cut: bool) -> AsyncGenerator[Part, None]:
     """``BIG`` in four parts; or half of it, and then the worker is gone."""
     quarter = len(BIG) // 4
     for number in range(4):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from handlers.errors import ModelLoadError
 from handlers.types import Requirements
+from model_server.environment_build import OWN_DISTRIBUTIONS, OWN_MODULES
 from model_server.environments import SERVER_ENVIRONMENT, Environment
-from model_server.errors import ModelTimeout, ServerUnavailable
+from model_server.errors import EnvironmentFailed, ModelTimeout, ServerUnavailable
 
 from ..contract.polling import eventually
 from ..contract.processes import is_running
@@ -98,6 +98,33 @@ def test_a_model_that_asks_for_what_the_server_has_uses_the_servers_own(tmp_path
     assert prepared(tmp_path / "envs", asked, asked) == [SERVER_ENVIRONMENT] * 2
 
 
+def test_the_key_is_known_before_and_after(tmp_path: Path) -> None:
+    make_wheel(tmp_path / "wheels", "tiny")
+    own = asking(tmp_path / "a", "tiny\n", tmp_path / "wheels")
+    same = asking(tmp_path / "b", "msgspec\n")
+
+    async def work() -> None:
+        async with environments(tmp_path / "envs") as made:
+            key = made.key(own)
+            assert (await made.prepare(own)).key == key == made.key(own)
+            assert made.key(same) != ""  # who knows before pip has said so
+            assert (await made.prepare(same)).key == "" == made.key(same)
+
+    run(work())
+
+
+def test_what_a_models_process_imports_of_the_server_is_pinned() -> None:
+    code = (
+        "import sys, model_server.zygote, model_server.pip_process; print(*{"
+        "name.partition('.')[0] for name, module in sys.modules.items()"
+        " if 'site-packages' in (getattr(module, '__file__', None) or '')})"
+    )
+    imported = set(says(SERVER_ENVIRONMENT, code).split())
+    optional = {"typing_extensions", "_distutils_hack"}  # of msgspec, and of setuptools
+    found = {name for name in imported - optional if not name.startswith("__editable__")}
+    assert found - set(OWN_MODULES) == set(OWN_DISTRIBUTIONS) - {"modelyard"}
+
+
 @pytest.mark.parametrize("text", ["", "\n# tiny==1.0\n  \n", "--no-index\n", "-r more.txt\n"])
 def test_an_empty_file_needs_no_environment(tmp_path: Path, text: str) -> None:
     asked = asking(tmp_path, text)
@@ -121,6 +148,21 @@ def test_requirements_files_are_read_as_pip_reads_them(tmp_path: Path) -> None:
     (tmp_path / "model" / "pins.txt").write_text("tiny<2\n")
     (made,) = prepared(tmp_path / "envs", asked)
     assert [value_of(made, name) for name in ("tiny", "nested", "local")] == ["1.0"] * 3
+
+
+def test_a_package_is_built_with_the_tools_that_it_asks_for_not_with_the_servers(
+    tmp_path: Path,
+) -> None:
+    make_wheel(tmp_path / "wheels", "iniconfig", "0.5")  # the server has a newer one
+    before = f"import iniconfig; Path({str(tmp_path / 'tool')!r}).write_text(iniconfig.VERSION)"
+    source = make_source(tmp_path / "model" / "own", "local", before=before)
+    project = source / "pyproject.toml"
+    project.write_text(project.read_text().replace("[]", '["iniconfig==0.5"]'))
+    (made,) = prepared(
+        tmp_path / "envs", asking(tmp_path / "model", "./own\n", tmp_path / "wheels")
+    )
+    assert (tmp_path / "tool").read_text() == "0.5"
+    assert says(made, "from importlib.metadata import version as v; print(v('iniconfig'))") != "0.5"
 
 
 def test_pins_of_a_framework_need_no_file(tmp_path: Path) -> None:
@@ -151,9 +193,9 @@ def test_pips_own_variables_reach_it_but_none_that_lead_it_astray(tmp_path: Path
 # --- what fails ---------------------------------------------------------------------------------
 
 
-def failure(tmp_path: Path, asked: Requirements, **settings: object) -> ModelLoadError:
+def failure(tmp_path: Path, asked: Requirements, **settings: object) -> EnvironmentFailed:
     """How the build fails; nothing may be left of it."""
-    with pytest.raises(ModelLoadError) as raised:
+    with pytest.raises(EnvironmentFailed) as raised:
         prepared(tmp_path / "envs", asked, **settings)
     assert list((tmp_path / "envs").glob("*")) == []
     assert raised.value.status == 500
@@ -213,15 +255,15 @@ def test_a_build_that_fails_shows_its_error_and_the_next_try_is_a_new_one(tmp_pa
 
 def test_a_build_over_the_time_limit_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     asked, started, _ = waiting(tmp_path / "model", tmp_path)
-    with pytest.raises(ModelTimeout, match="more than 4 seconds"):
-        prepared(tmp_path / "envs", asked, environment_timeout_seconds=4.0)
+    with pytest.raises(ModelTimeout, match="more than 6 seconds"):
+        prepared(tmp_path / "envs", asked, environment_timeout_seconds=6.0)
     assert not is_running(int(started.read_text()))
     assert list((tmp_path / "envs").glob("*")) == []
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelLoadError, match="MODELYARD_ENVIRONMENTS_DIR"):
+    with pytest.raises(EnvironmentFailed, match="MODELYARD_ENVIRONMENTS_DIR"):
         prepared(tmp_path / "file" / "envs", asking(tmp_path, "tiny\n"))
 
 

@@ -16,9 +16,11 @@ from ..contract.server import OwnServer
 class Traffic:
     """``outcomes`` counts statuses, and ``refused`` and ``cut`` for connections."""
 
-    def __init__(self, own: OwnServer, name: str, *, clients: int = 4) -> None:
+    def __init__(
+        self, own: OwnServer, name: str, *, clients: int = 4, body: bytes = b"steady"
+    ) -> None:
         self._own = own
-        self._wire = post(path_of(name) + "/invoke", b"steady")
+        self._wire = post(path_of(name) + "/invoke", body)
         self._stop = threading.Event()
         self.clients = clients
         self.outcomes: Counter[int | str] = Counter()

@@ -20,8 +20,13 @@ Ask = Callable[..., Request]
 
 ROWS = [[0.0, 1.0], [1.0, 1.0], [2.0, 0.0], [3.0, 0.0]] * 5
 QUIET: dict[str, Any] = {
-    **{"verbose": 0, "allow_writing_files": False, "thread_count": 1, "iterations": 20},
-    **{"learning_rate": 0.5, "depth": 2, "random_seed": 0},
+    "verbose": 0,
+    "allow_writing_files": False,
+    "thread_count": 1,
+    "iterations": 20,
+    "learning_rate": 0.5,
+    "depth": 2,
+    "random_seed": 0,
 }
 
 
@@ -41,9 +46,7 @@ def saved(model: Any, folder: Path, kind: str = "cbm") -> bytes:
 
 
 @pytest.mark.parametrize("name", ["model.cbm", "a.cbm", "model.json", "trees.json"])
-def test_a_saved_classifier_gives_classes(
-    load: Load, ask: Ask, tmp_path: Path, name: str
-) -> None:
+def test_a_saved_classifier_gives_classes(load: Load, ask: Ask, tmp_path: Path, name: str) -> None:
     kind = Path(name).suffix[1:]
     service = load({name: saved(classifier("no", "no", "yes", "yes"), tmp_path, kind)})
     assert service.invoke(ask("[[0, 1], [3, 0]]")).body == b'["no", "yes"]'
@@ -94,7 +97,7 @@ def test_a_broken_file_fails_the_load(load: Load, content: bytes) -> None:
 
 
 def test_a_truncated_file_fails_the_load(load: Load, tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match="cannot read model.cbm"):
+    with pytest.raises(ModelLoadError, match=r"cannot read model\.cbm"):
         load({"model.cbm": saved(regressor(), tmp_path)[:-100]})
 
 

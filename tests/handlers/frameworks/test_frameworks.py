@@ -10,6 +10,7 @@ import pytest
 
 from handlers.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS, for_artifact
+from tests.environments import interpreter
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,6 +35,13 @@ for _ in range(2):
             import torch
             drawn += [torch.rand(1).item(), torch.get_num_threads()]
             torch.ones(512, 512) @ torch.ones(512, 512)
+        if "tensorflow" in sys.modules:
+            import tensorflow
+            tensorflow.linalg.matmul(tensorflow.ones((512, 512)), tensorflow.ones((512, 512)))
+        if "mxnet" in sys.modules:
+            import mxnet
+            mxnet.nd.dot(mxnet.nd.ones((512, 512)), mxnet.nd.ones((512, 512))).asnumpy()
+            drawn.append(mxnet.nd.random.uniform(shape=(1,)).asscalar())
         numpy.ones((512, 512)) @ numpy.ones((512, 512))
         print(*drawn, flush=True)
         os._exit(0)
@@ -41,9 +49,9 @@ for _ in range(2):
 """
 
 
-def run(code: str, *args: str) -> list[list[str]]:
+def run(code: str, *args: str, python: str = sys.executable) -> list[list[str]]:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *args],
+        [python, "-W", "error", "-c", code, *args],
         capture_output=True,
         text=True,
         check=False,
@@ -55,15 +63,31 @@ def run(code: str, *args: str) -> list[list[str]]:
     return [line.split() for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("name", FRAMEWORKS)
-def test_preload_stays_on_one_thread_and_its_children_can_compute(name: str) -> None:
-    (threads, resident), first, second = run(FORKS, name)
+TOGETHER = [name for name, framework in FRAMEWORKS.items() if not framework.PINS]
+APART = [name for name, framework in FRAMEWORKS.items() if framework.PINS]
+
+
+def check_preload(name: str, python: str) -> list[list[str]]:
+    (threads, resident), first, second = run(FORKS, name, python=python)
     assert threads == "1"
     assert FRAMEWORKS[name].resident_bytes == pytest.approx(int(resident), rel=0.4)
     assert len(first) == len(second) >= 2
     assert not set(first[:3]) & set(second[:3]), "children drew the same random numbers"
-    if name == "pytorch":
+    return [first, second]
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_preload_stays_on_one_thread_and_its_children_can_compute(name: str) -> None:
+    first, _ = check_preload(name, sys.executable)
+    if name in ("pytorch", "huggingface"):
         assert first[3] == "2"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", APART)
+def test_so_does_that_of_a_framework_in_its_own_environment(name: str) -> None:
+    check_preload(name, interpreter(*FRAMEWORKS[name].PINS))
 
 
 def test_importing_the_package_loads_no_framework() -> None:
@@ -80,7 +104,7 @@ def test_looking_for_a_framework_does_not_import_it() -> None:
 import sys
 from handlers.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS
-print(all(framework.installed() for framework in FRAMEWORKS.values()))
+print(all(framework.installed() for framework in FRAMEWORKS.values() if not framework.PINS))
 print(*sorted({"torch", "numpy", "sklearn", "joblib", "safetensors"} & set(sys.modules)))
 """
     assert run(code) == [["True"], []]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from handlers.artifacts import Contents
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import lightgbm
-from handlers.types import Interface, ModelPlan, Request, Resources, Service
+from handlers.types import Interface, ModelPlan, Request, Resources, Response, Service
 
 Load = Callable[..., Service]
 Ask = Callable[..., Request]
@@ -22,14 +24,25 @@ Ask = Callable[..., Request]
 ROWS = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 0.0], [3.0, 0.0]])
 VALUES = np.array([0.0, 0.0, 8.0, 8.0])
 SETTINGS = {
-    **{"num_threads": 1, "verbose": -1, "learning_rate": 1.0, "boost_from_average": False},
-    **{"min_data_in_leaf": 1, "min_data_in_bin": 1, "min_sum_hessian_in_leaf": 0.0},
+    "num_threads": 1,
+    "verbose": -1,
+    "learning_rate": 1.0,
+    "boost_from_average": False,
+    "min_data_in_leaf": 1,
+    "min_data_in_bin": 1,
+    "min_sum_hessian_in_leaf": 0.0,
 }
 
 
 def booster(names: Any = "auto") -> lgb.Booster:
     quiet = {"verbose": -1, "min_data_in_bin": 1}
     return lgb.train(SETTINGS, lgb.Dataset(ROWS, VALUES, feature_name=names, params=quiet), 1)
+
+
+def values(response: Response) -> Any:
+    """The numbers of a JSON or CSV answer, without LightGBM's last digits."""
+    cells = re.findall(r"[-\d.e]*\d", response.body.decode())
+    return [round(float(cell), 6) for cell in cells]
 
 
 def text() -> bytes:
@@ -39,21 +52,28 @@ def text() -> bytes:
 @pytest.mark.parametrize("name", ["model.txt", "a.lgb", "booster.txt", "a.model"])
 def test_a_saved_booster_is_served_as_it_is(load: Load, ask: Ask, name: str) -> None:
     service = load({name: text(), "requirements.txt": "lightgbm\n", "notes.txt": "tree\n"})
-    assert service.invoke(ask("[[0, 1], [3, 0]]")).body == b"[0.0, 8.0]"
-    assert service.invoke(ask("0,1\n3,0\n", "text/csv", "text/csv")).body == b"0.0\n8.0\n"
-    assert service.invoke(ask('{"instances": [[3, 0]]}')).body == b'{"predictions": [8.0]}'
+    assert values(service.invoke(ask("[[0, 1], [3, 0]]"))) == [0, 8]
+    assert values(service.invoke(ask("0,1\n3,0\n", "text/csv", "text/csv"))) == [0, 8]
+    wrapped = service.invoke(ask('{"instances": [[3, 0]]}'))
+    assert list(json.loads(wrapped.body)) == ["predictions"] and values(wrapped) == [8]
     assert service.invoke(ask("[[null, 1], [3, null]]")).status == 200
 
 
 @pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
 def test_a_pickled_booster_is_served_as_it_is(load: Load, ask: Ask, protocol: int) -> None:
     service = load({"booster.pkl": pickle.dumps(booster(), protocol)})
-    assert service.invoke(ask("[[0, 1], [3, 0]]")).body == b"[0.0, 8.0]"
+    assert values(service.invoke(ask("[[0, 1], [3, 0]]"))) == [0, 8]
 
 
-@pytest.mark.parametrize("wrap", [lambda model: model, lambda m: make_pipeline(StandardScaler(), m)])
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, lambda m: make_pipeline(StandardScaler(), m)]
+)
 def test_an_estimator_gives_classes(load: Load, ask: Ask, wrap: Callable[[Any], Any]) -> None:
-    settings = {"min_child_samples": 1, "min_child_weight": 0.0, "min_data_in_bin": 1}
+    settings: dict[str, Any] = {
+        "min_child_samples": 1,
+        "min_child_weight": 0.0,
+        "min_data_in_bin": 1,
+    }
     model = wrap(lgb.LGBMClassifier(n_estimators=9, n_jobs=1, verbose=-1, **settings))
     model.fit(ROWS, np.array(["no", "no", "yes", "yes"]))
     service = load({"model.pkl": pickle.dumps(model)})
@@ -62,7 +82,7 @@ def test_an_estimator_gives_classes(load: Load, ask: Ask, wrap: Callable[[Any], 
 
 def test_rows_may_name_their_columns(load: Load, ask: Ask) -> None:
     service = load({"model.txt": booster(["age", "paid"]).model_to_string()})
-    assert service.invoke(ask('[{"paid": 0, "age": 3}]')).body == b"[8.0]"
+    assert values(service.invoke(ask('[{"paid": 0, "age": 3}]'))) == [8]
     with pytest.raises(InvalidInput, match="lacks paid"):
         service.invoke(ask('[{"age": 3}]'))
 

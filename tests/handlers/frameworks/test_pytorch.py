@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from handlers.artifacts import Contents
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import pytorch
-from handlers.types import Request, Service
+from handlers.inspection import inspect_model
+from handlers.service import load_service
+from handlers.types import HandlerOptions, Request, Resources, Service
 
+Make = Callable[..., Path]
 Load = Callable[..., Service]
 Ask = Callable[..., Request]
 
@@ -125,8 +131,14 @@ def test_a_model_fn_of_the_authors_own_may_map_weights(load: Load, ask: Ask) -> 
         ),
         ({"model.pt": saved({"epoch": 3}), "model.py": NET}, "no state dict"),
         ({"model.pt": saved(torch.nn.Linear(1, 1)), "model.py": NET}, "holds more than weights"),
-        ({"model.pt": b"garbage", "model.py": NET}, "model.pt"),
-        ({"model.safetensors": b"garbage", "model.py": NET}, "SafetensorError"),
+        ({"model.pt": b"garbage", "model.py": NET}, "model.pt is damaged or incomplete"),
+        ({"model.pt": saved(STATE)[:-20], "model.py": NET}, "model.pt is damaged or incomplete"),
+        ({"model.safetensors": save(STATE)[:-1], "model.py": NET}, "is damaged or incomplete"),
+        ({"model.pt2": b"garbage"}, "cannot read model.pt2, which is damaged"),
+        (
+            {"model.safetensors": b"garbage", "model.py": NET},
+            "model.safetensors is damaged or incomplete",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_told(
@@ -169,3 +181,97 @@ def test_an_error_of_the_model_is_a_failed_prediction(load: Load, ask: Ask, tmp_
     with pytest.raises(HandlerError, match="RuntimeError: ") as caught:
         load({"model.pt": script()}).invoke(ask("[[1, 2, 3]]"))
     assert caught.value.status == 500
+
+
+def exported(version: int = 0) -> bytes:
+    """A program of torch.export, as if it had been written so many versions later."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Dropout(0.9)).eval()
+    net.load_state_dict({"0.weight": torch.ones(1, 2), "0.bias": torch.zeros(1)})
+    stream, later = io.BytesIO(), io.BytesIO()
+    rows = torch.export.Dim("rows")
+    torch.export.save(
+        torch.export.export(net, (torch.ones(2, 2),), dynamic_shapes=({0: rows},)), stream
+    )
+    with zipfile.ZipFile(stream) as old, zipfile.ZipFile(later, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("models/model.json"):
+                program = json.loads(content)
+                program["schema_version"]["major"] += version
+                content = json.dumps(program).encode()
+            new.writestr(name, content)
+    return later.getvalue()
+
+
+def test_an_exported_program_needs_no_code(load: Load, ask: Ask) -> None:
+    service = load({"model.pt2": exported()})
+    assert service.invoke(ask("[[1, 2], [3, 4]]")).body == b"[[3.0], [7.0]]"
+    with pytest.raises(HandlerError, match="Guard failed"):
+        service.invoke(ask("[[1, 2, 3]]"))
+
+
+def test_a_program_of_another_version_says_which_one_it_was(load: Load) -> None:
+    version = re.escape(torch.__version__)
+    reason = f"cannot read model.pt2, which was exported by PyTorch {version}: .*Export it again"
+    with pytest.raises(ModelLoadError, match=reason):
+        load({"model.pt2": exported(version=1)})
+
+
+def test_a_program_is_moved_to_where_the_model_runs(tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes(exported())
+    module = pytorch._exported(tmp_path / "model.pt2", "meta")  # a device that everybody has
+    assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
+    assert pytorch.predict_fn(torch.ones(1, 2), module).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.bin", "net.bin"])
+def test_state_dicts_may_be_called_bin(load: Load, ask: Ask, name: str) -> None:
+    files = {name: saved(STATE), "model.py": NET, "readme.txt": ""}
+    assert load(files).invoke(ask("[[1, 2]]")).body == b"[[3.0]]"
+
+
+def test_other_files_called_bin_are_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"words")
+    assert pytorch.find_artifact(Contents(tmp_path, ("model.bin",))) is None
+    several = ("optimizer.bin", "pytorch_model.bin", "training_args.bin")
+    assert pytorch.find_artifact(Contents(tmp_path, several)) == "pytorch_model.bin"
+
+
+def test_a_model_gets_the_threads_it_asked_for(make: Make, options: HandlerOptions) -> None:
+    plan = inspect_model(make({"model.pt": script()}), options)
+    before = torch.get_num_threads()
+    try:
+        load_service(plan, model_name="m", options=options, resources=Resources(threads=2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+FORMS: list[Callable[[], dict[str, str | bytes]]] = [
+    lambda: {"model.pt": script()},
+    lambda: {"model.pt": saved(STATE), "model.py": NET},
+    lambda: {"model.safetensors": save(STATE), "model.py": NET},
+    lambda: {"model.pt2": exported()},
+]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("files", FORMS)
+def test_a_gpu_that_is_not_there_is_told(
+    make: Make, options: HandlerOptions, files: Callable[[], dict[str, str | bytes]]
+) -> None:
+    plan = inspect_model(make(files()), options)
+    with pytest.raises(ModelLoadError, match=r"to run on GPU 1, but PyTorch .* sees none"):
+        load_service(plan, model_name="m", options=options, resources=Resources(gpu_id=1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("files", FORMS)
+def test_a_model_computes_on_its_gpu(
+    make: Make, options: HandlerOptions, ask: Ask, files: Callable[[], dict[str, str | bytes]]
+) -> None:
+    plan = inspect_model(make(files()), options)
+    model = pytorch.load(plan, Resources(gpu_id=0))
+    assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
+    service = load_service(plan, model_name="m", options=options, resources=Resources(gpu_id=0))
+    assert service.invoke(ask("[[1, 2]]")).body == b"[[3.0]]"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import pickle
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -9,13 +11,17 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
+from skops import io as skops
 
-from handlers.errors import ModelLoadError
+from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import sklearn
 from handlers.types import Interface, ModelPlan, Request, Resources, Service
 
@@ -73,6 +79,132 @@ def test_a_class_of_the_models_own_lies_in_code(load: Load, ask: Ask) -> None:
         del sys.modules["doubler_of_test"]
     service = load({"model.pkl": model, "code/doubler_of_test.py": text})
     assert service.invoke(ask("[1]")).body == b"[2]"
+
+
+def test_a_skops_file_is_served_as_it_is(load: Load, ask: Ask) -> None:
+    model = make_pipeline(StandardScaler(), KNeighborsClassifier(1)).fit(ROWS, [0, 1, 2])
+    service = load({"model.skops": skops.dumps(model)})
+    assert service.invoke(ask("[[1, 1]]")).body == b"[1]"
+
+
+def doubled(rows: Any) -> Any:
+    return rows * 2
+
+
+def test_types_that_skops_does_not_trust_are_named(load: Load) -> None:
+    model = make_pipeline(FunctionTransformer(doubled), DecisionTreeRegressor())
+    with pytest.raises(ModelLoadError, match=r"not trust: .*\.doubled\. .*trusted=\['"):
+        load({"model.skops": skops.dumps(model.fit(ROWS, [0.0, 10.0, 20.0]))})
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\3\4"])
+def test_a_broken_skops_file_fails_the_load(load: Load, content: bytes) -> None:
+    with pytest.raises(ModelLoadError, match=r"while loading model.skops"):
+        load({"model.skops": content})
+
+
+@pytest.fixture
+def paints() -> Any:
+    """A pipeline that looks its columns up by name, one of them text."""
+    table = pd.DataFrame({"colour": ["red", "blue", "red"], "litres": [1.0, 2.0, 3.0]})
+    columns = make_column_transformer(
+        (OneHotEncoder(), ["colour"]), (SimpleImputer(strategy="constant"), ["litres"])
+    )
+    return make_pipeline(columns, DecisionTreeRegressor()).fit(table, [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": [{"colour": "red", "litres": 1}, {"litres": 2, "colour": "blue"}]}',
+        '[{"colour": "red", "litres": 1}, {"litres": 2, "colour": "blue"}]',
+        '{"inputs": {"litres": [1, 2], "colour": ["red", "blue"]}}',
+        '[["red", 1], ["blue", 2]]',
+        '{"instances": [{"features": ["red", 1]}, {"features": ["blue", 2]}]}',
+    ],
+)
+def test_rows_with_text_and_names_reach_a_pipeline_as_columns(
+    load: Load, ask: Ask, paints: Any, body: str
+) -> None:
+    answer = json.loads(load({"model.pkl": pickle.dumps(paints)}).invoke(ask(body)).body)
+    [values] = answer.values() if isinstance(answer, dict) else [answer]
+    assert values == [1.0, 2.0]
+
+
+def test_null_is_a_missing_value(load: Load, ask: Ask) -> None:
+    model = make_pipeline(SimpleImputer(), DecisionTreeRegressor()).fit(ROWS, [0.0, 10.0, 20.0])
+    service = load({"model.pkl": pickle.dumps(model)})
+    assert service.invoke(ask("[[null, 1]]")).body == b"[10.0]"
+    assert service.invoke(ask(",1\n", "text/csv")).body == b"[10.0]"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "reason"),
+    [
+        ("", "text/csv", "body is empty"),
+        ("\n", "text/csv", "body is empty"),
+        ("", "application/jsonlines", "body is empty"),
+        ("[[1, 2, 3]]", "", "rows have 3 values; the model takes 2"),
+        ("[1, 2]", "", "one list of 2 values"),
+        ('[{"a": 1}]', "", "fitted without names of columns"),
+        ('{"inputs": {"a": [1, 2], "b": [1]}}', "", "different lengths"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_400(
+    load: Load, ask: Ask, tree: Any, body: str, content_type: str, reason: str
+) -> None:
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        load({"model.pkl": pickle.dumps(tree)}).invoke(ask(body, content_type))
+    assert caught.value.status == 400
+
+
+def test_without_pandas_a_model_of_named_columns_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    model = DecisionTreeRegressor().fit(pd.DataFrame(ROWS, columns=["a", "b"]), [0.0, 10.0, 20.0])
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
+    code = f"""
+import sys
+sys.modules["pandas"] = None
+import handlers.tables
+handlers.tables.find_spec = lambda name: None
+from handlers.frameworks import sklearn
+from handlers.pickles import load_pickle
+from pathlib import Path
+model = load_pickle(Path({str(tmp_path)!r}, "model.pkl"))
+try:
+    print(sklearn.predict_fn([{{"b": 1, "a": 1}}], model))
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Install pandas" in done.stdout
+
+
+class FromTheFuture:
+    """Pickled as a class that only a newer scikit-learn has."""
+
+    def __reduce__(self) -> Any:
+        return _Missing, (), {"_sklearn_version": "99.1.0"}
+
+
+class _Missing:
+    pass
+
+
+def test_a_pickle_of_a_newer_version_is_told_with_both_versions(load: Load) -> None:
+    content = pickle.dumps(FromTheFuture()).replace(__name__.encode(), b"sklearn.future")
+    with pytest.raises(ModelLoadError, match=r"saved with scikit-learn 99\.1\.0, and .* has 1\."):
+        load({"model.pkl": content})
+
+
+def test_a_pickle_of_another_version_that_loads_is_served(
+    load: Load, ask: Ask, tree: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    import sklearn as library
+
+    here = library.__version__.encode()
+    content = pickle.dumps(tree).replace(here, b"0" * len(here))
+    assert load({"model.pkl": content}).invoke(ask("[[1, 1]]")).body == b"[10.0]"
+    assert "Trying to unpickle estimator" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x80garbage"])

@@ -61,7 +61,9 @@ def test_a_pickled_booster_is_served_as_it_is(
 
 
 @pytest.mark.parametrize("compress", [0, 3])
-@pytest.mark.parametrize("wrap", [lambda model: model, lambda m: make_pipeline(StandardScaler(), m)])
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, lambda m: make_pipeline(StandardScaler(), m)]
+)
 def test_an_estimator_is_served_by_the_framework_that_it_needs(
     make: Make, ask: Ask, options: HandlerOptions, compress: int, wrap: Callable[[Any], Any]
 ) -> None:

@@ -1,0 +1,1 @@
+"""A LightGBM classifier saved as text, served without any code of its own."""

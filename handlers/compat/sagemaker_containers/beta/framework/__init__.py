@@ -1,0 +1,1 @@
+"""What scripts import of sagemaker-containers, where it is not installed."""

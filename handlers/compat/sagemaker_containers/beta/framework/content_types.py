@@ -1,0 +1,10 @@
+"""Names of content types."""
+
+from __future__ import annotations
+
+JSON = "application/json"
+CSV = "text/csv"
+OCTET_STREAM = "application/octet-stream"
+ANY = "*/*"
+NPY = "application/x-npy"
+UTF8_TYPES = [JSON, CSV]

@@ -1,0 +1,1 @@
+"""What handlers import of Hugging Face's inference toolkit, where it is not installed."""

@@ -1,0 +1,1 @@
+"""What handler services import of sagemaker-inference, where it is not installed."""

@@ -1,0 +1,1 @@
+"""What scripts import of the XGBoost container, where it is not installed."""
