@@ -7,6 +7,7 @@ Each in ``DIR/FRAMEWORK``, as the framework itself saves it and without code whe
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -120,6 +121,7 @@ MAKERS: dict[str, tuple[Callable[[Path], str], tuple[str, ...]]] = {
 
 def write_all(directory: Path) -> None:
     """Make what can be made here."""
+    os.environ["TQDM_DISABLE"] = "1"  # no progress bars
     requests = {}
     for name, (make, modules) in MAKERS.items():
         if all(find_spec(module) is not None for module in modules):

@@ -156,7 +156,7 @@ GRIDS: dict[str, Grid] = {
             "ready": Measure("From asking until ready", "ms"),
             "private": Measure("Its private memory", "MiB"),
             "grown": Measure("More memory in all", "MiB"),
-            "scaled": Measure("From the first that waits until it is there", "ms"),
+            "scaled": Measure("From the first that waits until it takes one", "ms"),
         },
     ),
     "threads": Grid(

@@ -19,11 +19,12 @@ _runners: list[Runner] = []  # none or one
 
 def settled(value: Any) -> Any:
     """The value itself, or what it comes to if it has to be awaited."""
-    return _wait_for(value) if _can_be_awaited(type(value)) else value
+    kind: Any = type(value)
+    return _wait_for(value) if _can_be_awaited(kind) else value
 
 
 @lru_cache(maxsize=256)  # asked for each value that a model returns, of few types
-def _can_be_awaited(kind: type[Any]) -> bool:
+def _can_be_awaited(kind: type[object]) -> bool:
     return hasattr(kind, "__await__")
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from handlers.awaiting import settled
 from handlers.types import Headers, Request
 
 SERVER_NAME = "Modelyard"
@@ -145,6 +146,7 @@ class Context:
             "limit_max_image_pixels": True,
         }
         self.request_ids: dict[int, str] = {}
+        self.sent_before: dict[int, list[Any]] = {}
         # One with no headers, so that code which asks for some at load time gets None.
         self.request_processor: list[RequestProcessor] = [RequestProcessor(Headers())]
 
@@ -157,6 +159,7 @@ class Context:
         """Take the place of the last batch's requests."""
         self.request_ids = {idx: request.request_id for idx, request in enumerate(batch)}
         self.request_processor = [RequestProcessor(request.headers) for request in batch]
+        self.sent_before.clear()
 
     @property
     def in_hand(self) -> tuple[dict[int, str], list[RequestProcessor]]:
@@ -166,6 +169,15 @@ class Context:
     @in_hand.setter
     def in_hand(self, kept: tuple[dict[int, str], list[RequestProcessor]]) -> None:
         self.request_ids, self.request_processor = kept
+
+    def send_before(self, idx: int, part: Any) -> None:
+        """Put a part in front of what the handler will return for one request."""
+        self.sent_before.setdefault(idx, []).append(part)
+
+    @staticmethod
+    def settled(value: Any) -> Any:
+        """The value, or what it comes to if it has to be awaited. For classes in ``compat``."""
+        return settled(value)
 
     def get_request_id(self, idx: int = 0) -> str | None:
         """The id of one request of the batch."""

@@ -91,6 +91,10 @@ class CustomService:
         if is_stream(element):
             return streamed(element, self._context, idx)
         body, natural = self._encode(element)
+        before = self._context.sent_before.get(idx)
+        if before:
+            parts = [self._encode(part) for part in before]
+            body, natural = b"".join([*(part for part, _ in parts), body]), parts[0][1]
         content_type = self._context.get_response_content_type(idx) or natural
         return response_of(self._context, idx, body, content_type)
 
@@ -152,10 +156,9 @@ def _handler_class(module: ModuleType, function_name: str) -> type[Any]:
 
 
 def _one_at_a_time(owner: Any) -> bool:
-    """Whether a handler, or an object in its module that it may use, is such a class's."""
-    values = list(vars(owner).values()) if isinstance(owner, ModuleType) else [owner]
+    """Whether a handler, or an object that it or its module holds, is of such a class."""
     return any(
-        item.__name__ in ONE_AT_A_TIME.get(item.__module__.partition(".")[0], ())
-        for value in values
+        item.__name__ in ONE_AT_A_TIME.get(str(item.__module__).partition(".")[0], ())
+        for value in [owner, *getattr(owner, "__dict__", {}).values()]
         for item in type(value).__mro__
     )

@@ -12,6 +12,7 @@ what an author's own ``predict_fn`` gets; a framework's gets ``data``, and its a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 INSTANCES = "instances"
@@ -45,6 +46,14 @@ class Envelope(dict[str, Any]):
     def reply(self, prediction: Any) -> Any:
         """The answer to send for a prediction."""
         return prediction if self._key is None else Reply(self._key, prediction)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Data of a body for a framework's predict_fn, where an author's own expects another kind."""
+
+    data: Any
+    for_author: Callable[[Any], Any]
 
 
 def opened(document: dict[str, Any], convert: Convert) -> dict[str, Any]:

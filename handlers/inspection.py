@@ -24,6 +24,9 @@ from handlers.types import HandlerOptions, Interface, ModelPlan
 
 MAX_LISTED = 20  # names in an error message
 
+# What packages for handlers import in turn.
+IMPLIED = {"sagemaker_huggingface_inference_toolkit": "transformers"}
+
 
 def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
     """Plan the load of a directory. Raises ``ModelLoadError`` when nothing in it can be served."""
@@ -106,6 +109,7 @@ def _wanted(code: Code, asked: Path | None) -> Framework | None:
     if code.interface is Interface.DEFAULT:
         return None
     imports = imported_modules(code.script) if code.script is not None else set()
+    imports |= {IMPLIED[name] for name in imports & IMPLIED.keys()}
     if code.interface is Interface.TORCHSERVE:
         imports.add("torch")
     found = [f for f in FRAMEWORKS.values() if imports & set(f.MODULES) and can_have(f, asked)]

@@ -16,7 +16,7 @@ from handlers.awaiting import settled
 from handlers.batches import Stacking
 from handlers.codecs import STR_TYPES, decode_text
 from handlers.context import Context
-from handlers.envelopes import Envelope
+from handlers.envelopes import Envelope, Rows
 from handlers.errors import HandlerError, InvalidOutput, ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework
 from handlers.media_types import JSON, accepts_anything, first_choice, parse
@@ -90,6 +90,8 @@ class SageMakerFunctions:
     def _read(self, request: Request) -> tuple[Any, Envelope | None]:
         """What predict_fn gets: an author's the document as it was sent, ours what it holds."""
         data = self._input(request)
+        if type(data) is Rows:
+            return data.for_author(data.data) if self._own_prediction else data.data, None
         if type(data) is not Envelope or self._own_prediction:
             return data, None
         return data.data, data

@@ -25,11 +25,12 @@ log = logging.getLogger("modelyard.handlers")
 
 def is_stream(value: Any) -> bool:
     """Whether a returned value is sent chunk by chunk: a generator, or an iterator but no file."""
-    return _streams(type(value))
+    kind: Any = type(value)
+    return _streams(kind)
 
 
 @lru_cache(maxsize=256)  # asked for each value that a model returns, of few types
-def _streams(kind: type[Any]) -> bool:
+def _streams(kind: type[object]) -> bool:
     iterates = hasattr(kind, "__next__") or hasattr(kind, "__anext__")
     return iterates and not hasattr(kind, "read")
 

@@ -142,6 +142,11 @@ def frame(rows: Any, names: Sequence[str]) -> Any:
     return table.astype(dict.fromkeys(whole, float)) if len(whole) else table
 
 
+def is_array(value: Any) -> bool:
+    """Whether it is a table in memory: neither a list, nor a sparse matrix."""
+    return hasattr(value, "dtype") and not hasattr(value, "tocsr")
+
+
 def has_pandas() -> bool:
     """Whether columns with names can be made."""
     return find_spec("pandas") is not None

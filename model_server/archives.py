@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -27,10 +26,8 @@ __all__ = [
     "DiskFull",
     "extract_archive",
     "model_root",
-    "remove_unfinished",
 ]
 
-_UNFINISHED = ".unfinished-"
 _FREE_BYTES = 64 << 20  # left to the server: logs, sockets
 _HEADER_BYTES = 4096  # of a tar for each of its files, generously
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -70,7 +67,7 @@ def extract_archive(
         raise FileExistsError(f"{target} is there already")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
+        beside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
     except OSError as error:
         raise _failed(target.name, error) from error
     try:
@@ -82,13 +79,6 @@ def extract_archive(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def remove_unfinished(directory: Path) -> None:
-    """Clear away what extractions that were killed have left in ``directory``."""
-    with suppress(OSError):
-        for path in directory.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def model_root(directory: Path) -> Path:
     """Where the model is: the directory, or the one folder in it that holds all of a model.
 
@@ -98,6 +88,8 @@ def model_root(directory: Path) -> Path:
     if len(names) != 1 or names == ["code"]:
         return directory
     inner = directory / names[0]
+    if inner.is_symlink():  # it could lead anywhere
+        return directory
     signs = ("MAR-INF/MANIFEST.json", "inference.py", "modelyard.toml")
     has_code = any((inner / "code").glob("*.py"))
     return inner if has_code or any((inner / sign).is_file() for sign in signs) else directory

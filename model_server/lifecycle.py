@@ -15,6 +15,7 @@ from handlers.inspection import inspect_model
 from handlers.types import ModelPlan
 from model_server import model_sockets, wire
 from model_server.accounts import Accounts
+from model_server.archives import model_root
 from model_server.environments import Environments
 from model_server.errors import (
     ModelExists,
@@ -192,7 +193,7 @@ class Lifecycle:
 
     def _inspect(self, url: str) -> tuple[ModelPlan, str]:
         """The plan, and the key of the environment that it needs."""
-        directory = resolve(url, self._roots)
+        directory = model_root(resolve(url, self._roots))
         plan = inspect_model(directory, self._settings.handler_options)
         needed = plan.requirements
         return plan, self._environments.key(needed) if needed is not None else ""

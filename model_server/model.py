@@ -86,6 +86,11 @@ class Worker:
         return keys_in_hand(self.slot)
 
     @property
+    def has_request(self) -> bool:
+        """Has it requests in hand, also while a stream of theirs waits for its client?"""
+        return self.slot[STARTED] != self.slot[FINISHED]
+
+    @property
     def has_served(self) -> bool:
         """Has it finished any request?"""
         return self.slot[FINISHED] > 0
@@ -98,7 +103,7 @@ class Worker:
     @property
     def idle_since_ns(self) -> int:
         """CLOCK_MONOTONIC of when it last had something to do; 0 while busy."""
-        return 0 if self.busy_since_ns else max(self.slot[LAST_USED_NS], self.ready_ns)
+        return 0 if self.has_request else max(self.slot[LAST_USED_NS], self.ready_ns)
 
     def cut_leash(self) -> None:
         """Tell it to finish what is queued and leave."""
@@ -108,7 +113,7 @@ class Worker:
     def info(self) -> wire.WorkerInfo:
         """For ``GET /models/{name}``."""
         return wire.WorkerInfo(
-            self.pid, self.busy_since_ns != 0, self.slot[STARTED], self.private_bytes
+            self.pid, self.has_request, self.slot[STARTED], self.private_bytes
         )
 
 

@@ -39,6 +39,17 @@ def threads_of_this_process() -> int:
     return sum(1 for _ in (_PROC / "self" / "task").iterdir())
 
 
+def channels_of_this_process() -> set[str]:
+    """What leads out of this process but to no file: sockets, pipes, event loops' queues."""
+    found = set()
+    for entry in (_PROC / "self" / "fd").iterdir():
+        with suppress(OSError):  # the listing's own is gone by now
+            target = str(entry.readlink())
+            if not target.startswith("/"):
+                found.add(f"{entry.name} {target}")
+    return found
+
+
 def machine_memory_bytes() -> int:
     """Physical memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -222,7 +222,7 @@ class Settings:
     hf_task: str = setting(
         "",
         "MODELYARD_HF_TASK",
-        "task of Hugging Face models, such as `text-classification`; default: what config.json says",
+        "task of Hugging Face models (`text-classification`, …); default: what config.json says",
         also=("HF_TASK",),
     )
     model_requirements: bool = setting(

@@ -115,7 +115,11 @@ class Archives:
         if self._own is None:
             self._own = self._own_directory()
         target = Path(tempfile.mkdtemp(dir=self._own), "model")
-        extract_archive(archive, target, self._limits, self._stop)
+        try:
+            extract_archive(archive, target, self._limits, self._stop)
+        except BaseException:
+            target.parent.rmdir()
+            raise
         log.info("extracted %s", archive.name)
         return target
 

@@ -234,4 +234,4 @@ def _is_elastic(model: Model) -> bool:
 
 
 def _busy(model: Model) -> int:
-    return sum(worker.busy_since_ns != 0 for worker in model.workers if not worker.leaving)
+    return sum(worker.has_request for worker in model.workers if not worker.leaving)

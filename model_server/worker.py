@@ -7,7 +7,8 @@ outcome of the load up, and its closing means "finish what is queued, then leave
 
 A model that may have several workers is loaded once, in a template: a process that serves nothing
 itself but forks the workers, which so share all of the model's memory and are ready in
-milliseconds. That is safe only while the loaded process has a single thread.
+milliseconds. That is safe only while the loaded process has a single thread, and nothing open that
+only one process may use.
 
 User code is not trusted to behave: it may raise, exit, fork, print megabytes, close descriptors or
 change directory. An ``Exception`` fails its request; anything else ends the process.
@@ -54,15 +55,27 @@ class Place:
 def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     """Be the worker that ``spec`` describes. Called in a fresh fork; does not return."""
     logs.context.model = spec.model_name
-    started = time.monotonic()
+    started, channels = time.monotonic(), probe.channels_of_this_process()
     service = _load(spec, place.leash)
     gc.freeze()  # the model stays: no need to look through it for garbage
-    can_fork = spec.template and service.can_fork and probe.threads_of_this_process() == 1
+    can_fork = spec.template and _is_shareable(service, channels)
     private = probe.private_bytes(os.getpid())
     _say(place.leash, wire.WorkerReady(time.monotonic() - started, private, can_fork))
     if can_fork:
         _be_template(spec, place, service)
     _serve(spec, place, service)
+
+
+def _is_shareable(service: LoadedModel, channels_before: set[str]) -> bool:
+    """Whether forks of this process would leave each other alone; if not, the log says why."""
+    reasons = []
+    if probe.threads_of_this_process() > 1:
+        reasons.append("it has started threads")
+    if not service.can_fork or not probe.channels_of_this_process() <= channels_before:
+        reasons.append("it keeps connections, pipes or an event loop open")
+    if reasons:
+        log.info("each process loads the model for itself: %s", " and ".join(reasons))
+    return not reasons
 
 
 def _serve(spec: wire.WorkerSpec, place: Place, service: LoadedModel) -> NoReturn:
@@ -96,7 +109,6 @@ def _be_template(spec: wire.WorkerSpec, place: Place, service: LoadedModel) -> N
 def _load(spec: wire.WorkerSpec, leash: socket.socket) -> LoadedModel:
     pid = os.getpid()
     _enter(spec.plan.model_dir, leash)
-    os.environ.update(spec.plan.settings.environment)
     try:
         service = load_service(
             spec.plan,

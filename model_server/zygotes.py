@@ -31,7 +31,8 @@ _START_TIMEOUT_SECONDS = 120.0
 # A zygote of an environment goes when no model of it has been loaded for this long.
 _UNUSED_SECONDS = 300.0
 
-# Threads of numeric libraries: one in each process unless a model asks for more. OpenMP reads its
+# Threads of numeric libraries: one in each process unless a model asks for more (``threads``), which
+# it gets after the fork: a pool started before would hang the children. OpenMP reads its
 # waiting policy before it is loaded, and spinning teams of many processes cost 3-4x the throughput.
 THREAD_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -184,7 +185,7 @@ class ZygotePool:
         self._children = children
         self._lifeline_fd = lifeline_fd
         self._stats_path = stats_path
-        self._environment = {**THREAD_ENVIRONMENT, **environment}
+        self._environment = {**environment, **THREAD_ENVIRONMENT}
         self._on_worker_exit = on_worker_exit
         self._zygotes: dict[ZygoteKey, Zygote] = {}
         self._closing = False

@@ -11,9 +11,11 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 from container.environment import current_environment, settings_from
+from container.submit_directory import submitted_code
 from handlers.errors import HandlerError
 from model_server.archives import ArchiveLimits, extract_archive
 from model_server.errors import ServerError
@@ -36,8 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     environment = current_environment()
     try:
-        settings = settings_from(environment, {})
-        report = _check(options, settings, environment)
+        with submitted_code(settings_from(environment, {}), environment) as settings:
+            report = _check(options, settings, environment)
     except (Usage, SettingsError, ServerDidNotStart) as error:
         print(f"modelyard check: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -78,10 +80,13 @@ def _check(
             report.problem = f"This model cannot be served: {message}"
             return report
         report.request = _request(options, directory)
-        arguments = _server_options(directory, Path(work), environment)
+        arguments = _server_options(directory, Path(work), settings, environment)
         with ChildServer(arguments, environment) as server:
             client = Client(server.port, timeout_seconds=_patience(settings))
-            _try_out(report, client, directory)
+            try:
+                _try_out(report, client, directory)
+            except (OSError, HTTPException) as error:
+                report.problem = f"The server broke off while it had this model: {error!r}"
             if report.problem is not None:
                 report.log = _last_lines(server, _name(directory))
     return report
@@ -110,7 +115,9 @@ def _request(options: argparse.Namespace, directory: Path) -> Request | None:
         raise Usage(f"{options.request} cannot be read: {error.strerror}") from error
 
 
-def _server_options(directory: Path, work: Path, environment: Mapping[str, str]) -> list[str]:
+def _server_options(
+    directory: Path, work: Path, settings: Settings, environment: Mapping[str, str]
+) -> list[str]:
     """One model, one gateway, nothing kept beyond this check."""
     options = {
         "--multi-model": "true",
@@ -120,6 +127,8 @@ def _server_options(directory: Path, work: Path, environment: Mapping[str, str])
         "--access-log": "none",
         "--load-models": "",
         "--run-dir": "",
+        "--submit-directory": "",
+        "--shared-code-dir": settings.shared_code_dir,
         "--extract-dir": str(work / "archives"),
     }
     if "MODELYARD_ENVIRONMENTS_DIR" not in environment:

@@ -90,7 +90,9 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
         yield from _found(report.found)
     if report.load is not None:
         memory = f"{in_words(report.load['privateBytes'])} of memory of its own"
-        yield "loaded", f"in {report.load['seconds']:.2f} s with its framework's import, {memory}"
+        own = report.found is not None and report.found.requirements
+        work = "the installation of its packages" if own else "its framework's import"
+        yield "loaded", f"in {report.load['seconds']:.2f} s with {work}, {memory}"
     if report.request is not None and report.load is not None:
         kind = f"{report.request.content_type}, {in_words(len(report.request.body))}"
         yield "request", f"{report.request.file} ({kind})"

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("modelyard", "container", "model_server", "handlers")
 FRAMEWORKS = {"numpy", "torch", "sklearn", "joblib", "safetensors", "scipy", "pandas"} | {
-    *("xgboost", "lightgbm", "catboost", "onnxruntime", "onnx", "skops")
+    *("xgboost", "lightgbm", "catboost", "onnxruntime", "onnx", "skops"),
+    *("transformers", "tokenizers", "tensorflow", "keras", "mxnet"),
 }
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

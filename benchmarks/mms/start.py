@@ -7,5 +7,5 @@ import sys
 
 from sagemaker_inference import model_server  # type: ignore[import-not-found,unused-ignore]
 
-model_server.MMS_CONFIG_FILE = sys.argv[1]
+model_server.MMS_CONFIG_FILE = sys.argv[1]  # type: ignore[attr-defined,unused-ignore]
 model_server.start_model_server()

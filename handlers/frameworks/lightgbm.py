@@ -119,10 +119,14 @@ def predict_fn(data: Any, model: Any) -> Any:
     import lightgbm
 
     if isinstance(model, lightgbm.LGBMModel):
-        return model.predict(sklearn.rows_for(model, data), num_threads=thread_pools.allowed())
-    if not isinstance(model, lightgbm.Booster):
+        names = model.feature_name_
+        rows = tables.rows_of(data, names, len(names))
+        if tables.is_array(rows) and tables.has_pandas():
+            rows = tables.frame(rows, names)  # only to spare the log a warning with each request
+    elif isinstance(model, lightgbm.Booster):
+        rows = tables.rows_of(data, model.feature_name(), model.num_feature())
+    else:
         return sklearn.predict_fn(data, model)
-    rows = tables.rows_of(data, model.feature_name(), model.num_feature())
     with tables.blamed_on_input(lightgbm.basic.LightGBMError, ValueError, TypeError):
         return model.predict(rows, num_threads=thread_pools.allowed())
 

@@ -190,7 +190,7 @@ class SymbolModel:
             raise InvalidInput(f"The model does not take {shapes}: {_reason(error)}") from error
         return arrays[0] if len(arrays) == 1 else arrays
 
-    def _named(self, data: Any) -> Mapping[str, Any]:
+    def _named(self, data: Any) -> dict[str, Any]:
         names = list(self._inputs)
         if not isinstance(data, Mapping):
             data = {names[0]: data} if len(names) == 1 else {}
@@ -199,7 +199,7 @@ class SymbolModel:
                 f'This model takes the inputs {", ".join(names)}; send {{"inputs": '
                 f'{{"{names[0]}": [...]}}}} with each of them.'
             )
-        return data
+        return dict(data)
 
     def _shaped(self, name: str, value: Any) -> Any:
         """The value as an array on the device, in rows of the shape that is known."""

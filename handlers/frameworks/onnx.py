@@ -6,6 +6,8 @@ model share them, and a load takes milliseconds. Weights inside the model's file
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +26,8 @@ MODULES: tuple[str, ...] = ("onnxruntime", "onnx")
 EXTENSIONS: tuple[str, ...] = (".onnx", ".ort")
 PINS: tuple[str, ...] = ()
 resident_bytes = 70 << 20
+
+log = logging.getLogger("modelyard.handlers")
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -108,10 +112,18 @@ def _session(model: str | bytes, resources: Resources) -> Any:
     # Both would copy the weights: measured, 400 MB of them cost 405 MB with and 5 MB without.
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.enable_cpu_mem_arena = False
-    providers: list[Any] = [CPU]
-    if resources.gpu_id is not None and CUDA in onnxruntime.get_available_providers():
-        providers.insert(0, (CUDA, {"device_id": resources.gpu_id}))
+    providers = _providers(onnxruntime.get_available_providers(), resources.gpu_id)
     return onnxruntime.InferenceSession(model, options, providers=providers)
+
+
+def _providers(available: Sequence[str], gpu_id: int | None) -> list[Any]:
+    """Where to compute, the preferred first: what CUDA cannot do is left to the CPU."""
+    if gpu_id is None:
+        return [CPU]
+    if CUDA not in available:
+        log.warning("this build of ONNX Runtime has no CUDA: the model runs on the CPU")
+        return [CPU]
+    return [(CUDA, {"device_id": gpu_id}), CPU]
 
 
 def _said(error: Exception) -> str:

@@ -108,14 +108,16 @@ def rows_for(model: Any, data: Any) -> Any:
     found = getattr(model, "feature_names_in_", None)
     names = None if found is None else [str(name) for name in found]
     rows = tables.rows_of(data, names, getattr(model, "n_features_in_", None))
-    if names is None or not hasattr(rows, "dtype"):
+    if names is None or not tables.is_array(rows):
         return rows
-    if not tables.has_pandas():
+    if tables.has_pandas():
+        return tables.frame(rows, names)
+    if not tables.is_array(data):
         raise InvalidInput(
-            "This model was fitted with named columns, for which pandas is needed, and it is not "
-            "installed here. Install pandas in the image, or give the model a predict_fn."
+            "Rows with names reach this model through pandas, which is not installed here. Install "
+            "it in the image, or send each row as a list of values."
         )
-    return tables.frame(rows, names)
+    return rows
 
 
 def output_fn(prediction: Any, accept: str, default_accept: str) -> tuple[bytes, str]:

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,7 @@ def preload() -> None:
 
 def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # without a line for each optimisation
-    import tensorflow
-
-    return tensorflow
+    return import_module(NAME)
 
 
 def after_fork(threads: int) -> None:

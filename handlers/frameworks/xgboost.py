@@ -10,9 +10,10 @@ from typing import Any
 from handlers import tables, thread_pools
 from handlers.artifacts import Contents
 from handlers.codecs import decode_text
+from handlers.envelopes import Rows
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python, sklearn
-from handlers.media_types import parse
+from handlers.media_types import CSV, parse
 from handlers.pickles import load_pickle
 from handlers.recognition import PICKLES, is_pickle_of, pick_recognised
 from handlers.types import ModelPlan, Resources
@@ -145,11 +146,21 @@ def _limited(model: Any, threads: int) -> Any:
 
 
 def input_fn(body: bytes, content_type: str) -> Any:
-    """An array where the body is numeric, a sparse matrix from libsvm."""
+    """An array where the body is numeric, a sparse matrix from libsvm.
+
+    An author's own predict_fn gets what SageMaker's container gives it: a DMatrix.
+    """
     media_type = parse(content_type)
     if media_type.essence in LIBSVM:
-        return _sparse(decode_text(body, media_type.charset))
-    return sklearn.input_fn(body, content_type)
+        return Rows(_sparse(decode_text(body, media_type.charset)), _matrix)
+    data = sklearn.input_fn(body, content_type)
+    return Rows(data, _matrix) if media_type.essence == CSV else data
+
+
+def _matrix(rows: Any) -> Any:
+    import xgboost
+
+    return xgboost.DMatrix(rows, nthread=thread_pools.allowed())
 
 
 def _sparse(text: str) -> Any:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from handlers.codecs import encode
 from handlers.envelopes import Envelope, Reply, bare_rows, opened
@@ -12,6 +17,8 @@ from handlers.types import Request, Service
 
 Load = Callable[..., Service]
 Ask = Callable[..., Request]
+
+ROOT = Path(__file__).parents[2]
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -124,3 +131,24 @@ def test_tensors_come_out_of_envelopes_too(load: Load, ask: Ask) -> None:
     service = load({"code/inference.py": script})
     answer = service.invoke(ask('{"instances": [[1, 2]]}'))
     assert answer.body == b'{"predictions": [[1.0, 2.0]]}'
+
+
+def rows_of_the_page() -> list[tuple[str, str]]:
+    """The examples of docs/handlers.md, "JSON"."""
+    section = (ROOT / "docs" / "handlers.md").read_text().partition("### JSON\n")[2]
+    return re.findall(r"^\| `(.*?)` \| `(.*?)` \|$", section.partition("\n#")[0], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("body", "answer"), rows_of_the_page())
+def test_the_page_is_right_about_shapes(load: Load, ask: Ask, body: str, answer: str) -> None:
+    rows = pd.DataFrame({"a": [0.0, 10.0, 0.0], "b": [0.0, 0.0, 10.0]})
+    model = LinearRegression().fit(rows, [0.4, 1.4, 0.4])
+    service = load({"model.pkl": pickle.dumps(model)})
+    said = json.loads(
+        service.invoke(ask(body)).body, parse_float=lambda text: round(float(text), 6)
+    )
+    assert said == json.loads(answer)
+
+
+def test_the_page_has_all_shapes() -> None:
+    assert len(rows_of_the_page()) >= 7

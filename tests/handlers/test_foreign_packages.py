@@ -65,7 +65,7 @@ def real_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """sagemaker-inference and multi-model-server themselves, apart from the server's packages."""
     folder = tmp_path_factory.mktemp("real")
     packages = ["sagemaker-inference==1.10.1", "multi-model-server==1.1.11"]
-    packages += ["psutil", "retrying", "six"]
+    packages += ["torchserve==0.12.0", "psutil", "retrying", "six"]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     subprocess.run([*pip, *packages], check=True, timeout=300)
     return folder
@@ -133,6 +133,20 @@ def handle(data, context):
     return None if data is None else _service.handle(data, context)
 """
 
+# At load time its service gets None for data.
+CARELESS = """
+from sagemaker_inference.default_handler_service import DefaultHandlerService
+_service = DefaultHandlerService()
+def handle(data, context): return _service.handle(data, context)
+"""
+
+HOLDER = """
+from sagemaker_inference.transformer import Transformer
+class Service:
+    def initialize(self, context): self.transformer = Transformer()
+    def handle(self, data, context): return self.transformer.transform(data, context)
+"""
+
 TRANSFORMER = """
 from sagemaker_inference import content_types, decoder, encoder, errors, utils
 from sagemaker_inference.default_handler_service import DefaultHandlerService
@@ -156,7 +170,7 @@ def parsed(answers: list[list[Any]]) -> list[list[Any]]:
     return [[status, kind, json.loads(body)] for status, kind, body in answers]
 
 
-@pytest.mark.parametrize("service", [SERVICE, DELEGATE])
+@pytest.mark.parametrize("service", [SERVICE, DELEGATE, CARELESS, HOLDER])
 @pytest.mark.parametrize("place", ["", "code/"])
 def test_a_handler_service_runs_the_archives_script_with_each_requests_context(
     serve: Serve, service: str, place: str
@@ -218,6 +232,51 @@ class Handler:
     files = {"MAR-INF/MANIFEST.json": manifest("my_service"), "my_service.py": service}
     _, answers = serve(files, [("bad", {}), ("good", {"Content-Type": "application/json"})])
     assert answers == [[413, "not that"], [200, "text/plain", "good"]]
+
+
+@pytest.mark.parametrize("serve", ["ours"], indirect=True)
+def test_functions_of_a_handler_services_script_may_be_async(serve: Serve) -> None:
+    script = """
+async def model_fn(model_dir): return "loaded"
+async def predict_fn(data, model): return [model]
+"""
+    files = {
+        "MAR-INF/MANIFEST.json": manifest("my_service"),
+        "my_service.py": SERVICE,
+        "code/inference.py": script,
+    }
+    _, answers = serve(files, [("[1]", {"Content-Type": "application/json"})])
+    assert answers == [[200, "application/json", '["loaded"]']]
+
+
+TORCHSERVE = """
+from ts.torch_handler.base_handler import BaseHandler
+class Doubles(BaseHandler):
+    def preprocess(self, data):
+        import torch
+        return torch.tensor([row.get("data") or row.get("body") for row in data])
+    def postprocess(self, data):
+        tenants = [self.context.get_request_header(n, "X-Tenant") for n in range(len(data))]
+        return [list(pair) for pair in zip(data.tolist(), tenants)]
+"""
+
+
+def test_a_subclass_of_torchserves_base_handler(serve: Serve) -> None:
+    named = {"modelName": "m", "modelFile": "net.py", "handler": "my_handler"}
+    files = {
+        "MAR-INF/MANIFEST.json": json.dumps({"model": named, "archiverVersion": "0.12.0"}),
+        "my_handler.py": TORCHSERVE,
+        "net.py": "import torch\nclass Net(torch.nn.Module):\n"
+        "    def forward(self, x): return x * 2\n",
+        "model-config.yaml": "handler:\n  profile: true\n",
+    }
+    asked: Asked = [
+        ("[1]", {"Content-Type": "application/json", "X-Tenant": "red"}),
+        ("[4]", {"Content-Type": "application/json", "X-Tenant": "blue"}),
+    ]
+    interface, answers = serve(files, asked)
+    assert interface == "torchserve"
+    assert [body for _, _, body in answers] == ['[[2], "red"]', '[[8], "blue"]']
 
 
 HUGGING_FACE = """

@@ -274,3 +274,41 @@ class H:
         }
     )
     assert json.loads(model.invoke(ask("")).body) == [{"a": 0.25, "b": 0.75}]
+
+
+def test_steps_of_a_handler_may_be_async(load: Load, ask: Ask) -> None:
+    model = load(
+        {
+            "MAR-INF/MANIFEST.json": manifest(handler="h"),
+            "h.py": """
+from ts.torch_handler.base_handler import BaseHandler
+class H(BaseHandler):
+    async def initialize(self, context): self.manifest = context.manifest
+    async def preprocess(self, data): return [row["body"] for row in data]
+    async def inference(self, data): return data * 2
+    async def postprocess(self, data): return data[:1]
+""",
+        }
+    )
+    assert model.invoke(ask("x", "text/plain")).body == b"x"
+
+
+@pytest.mark.parametrize("place", ["handler_utils.utils", "protocol.otf_message_handler"])
+def test_intermediate_answers_go_out_in_front_of_the_last(load: Load, ask: Ask, place: str) -> None:
+    model = load(
+        {
+            "MAR-INF/MANIFEST.json": manifest(handler="h"),
+            "h.py": f"""
+from ts.{place} import send_intermediate_predict_response
+def handle(data, context):
+    if data is None: return
+    for text in ("a", "b"):
+        parts = [text] * len(data)
+        send_intermediate_predict_response(parts, context.request_ids, "ok", 200, context)
+    return ["c"] * len(data)
+""",
+        }
+    )
+    response = model.invoke(ask(""))
+    assert (response.body, response.content_type) == (b"abc", "text/plain")
+    assert model.invoke(ask("")).body == b"abc"

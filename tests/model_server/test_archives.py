@@ -23,7 +23,6 @@ from model_server.archives import (
     DiskFull,
     extract_archive,
     model_root,
-    remove_unfinished,
 )
 from model_server.errors import ServerError, ServerUnavailable
 
@@ -348,14 +347,6 @@ def test_what_is_there_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar_of(FILES))
     with pytest.raises(FileExistsError):
         extract_archive(tmp_path / "a.tar", tmp_path, LIMITS)
-
-
-def test_what_a_killed_extraction_left_can_be_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".unfinished-1" / "model").mkdir(parents=True)
-    (tmp_path / "model").mkdir()
-    remove_unfinished(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    remove_unfinished(tmp_path / "missing")
 
 
 NAMES = st.lists(

@@ -370,7 +370,7 @@ def test_a_bad_body_in_a_stacked_batch_fails_alone(
     assert_error(bad, 400)
     assert (good.status_code, other.status_code) == (200, 200)
     np.testing.assert_allclose([good.json()[0], other.json()[0]], [6.0, 15.0])
-    assert_error(wider, 500)
+    assert_error(wider, 400)
     assert endpoint.unload("summing").status_code == 200
 
 

@@ -26,6 +26,11 @@ BEHAVIOUR = "counts_loads"
 Yarded = tuple[OwnServer, Endpoint]
 
 
+def fresh(endpoint: Endpoint, name: str, count: int, gone: set[int]) -> bool:
+    """Whether the model comes to have so many processes, none of those that are gone."""
+    return eventually(lambda: len(inside.pids(endpoint, name) - gone) == count)
+
+
 @pytest.fixture(scope="module")
 def template_server(
     models_dir: Path, tmp_path_factory: pytest.TempPathFactory
@@ -121,7 +126,7 @@ def test_a_killed_worker_comes_back_without_another_load(here: Yarded, loads: Pa
     for _ in range(3):
         before = inside.pids(endpoint, name)
         inside.kill(min(before))
-        assert eventually(lambda: len(inside.pids(endpoint, name) - {min(before)}) == 2)
+        assert fresh(endpoint, name, 2, {min(before)})
     assert len(lines(loads)) == 1
     assert endpoint.get(name).json()["restarts"] == 3
 
@@ -152,7 +157,7 @@ def test_all_processes_killed_at_once_come_back(here: Yarded, loads: Path) -> No
         for pid in before:
             inside.kill(pid)
         assert endpoint.invoke(name).status_code == 200
-        assert eventually(lambda: len(inside.pids(endpoint, name) - before) == 3)
+        assert fresh(endpoint, name, 3, before)
     assert endpoint.unload(name).status_code == 200
 
 
@@ -171,7 +176,7 @@ def test_a_model_that_cannot_be_forked_is_loaded_by_each_worker(
         found = [each.result().json() for each in requests]
         assert all(one["pid"] == one["loaded_by"] for one in found)
     inside.kill(min(before))
-    assert eventually(lambda: len(inside.pids(endpoint, name) - {min(before)}) == 3)
+    assert fresh(endpoint, name, 3, {min(before)})
     assert template(endpoint, name) == 0
 
 
@@ -195,18 +200,17 @@ def test_an_unload_ends_the_template_too(here: Yarded, loads: Path) -> None:
         assert not any(map(is_running, every))
 
 
-def test_an_unload_right_after_a_death_ends_all(here: Yarded, loads: Path) -> None:
+@pytest.mark.parametrize("victims", ["template", "workers", "all"])
+def test_an_unload_right_after_a_death_ends_all(here: Yarded, loads: Path, victims: str) -> None:
     own, endpoint = here
-    for victim in ("template", "worker", "both"):
-        name = load(endpoint, own, BEHAVIOUR, "min_workers = 2", LOADS=loads)
-        first = template(endpoint, name)
-        every = {first, *inside.pids(endpoint, name)}
-        before = own.processes() - every
-        for pid in every if victim == "both" else [first if victim == "template" else max(every)]:
-            inside.kill(pid)
-        assert endpoint.unload(name).status_code == 200
-        assert not any(map(is_running, every))
-        assert eventually(lambda: own.processes() <= before)
+    before = own.processes()
+    name = load(endpoint, own, BEHAVIOUR, "min_workers = 2", LOADS=loads)
+    first, workers = template(endpoint, name), inside.pids(endpoint, name)
+    for pid in {"template": {first}, "workers": workers, "all": {first, *workers}}[victims]:
+        inside.kill(pid)
+    assert endpoint.unload(name).status_code == 200
+    assert not any(map(is_running, {first, *workers}))
+    assert eventually(lambda: own.processes() <= before)
 
 
 def test_a_load_that_fails_leaves_no_template(here: Yarded) -> None:

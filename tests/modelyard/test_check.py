@@ -123,6 +123,51 @@ def test_without_a_request_it_says_how_to_give_one(modelyard: Modelyard) -> None
     assert "--request" in lines_of(done.stdout)["request"]
 
 
+def test_a_script_for_all_models_is_found_where_the_server_finds_it(
+    modelyard: Modelyard, request_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "weights.bin").write_bytes(b"x")
+    archive = tmp_path / "sourcedir.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(MODELS / "echo" / "code" / "inference.py", "serve_all.py")
+    variables = {"SAGEMAKER_PROGRAM": "serve_all.py", "SAGEMAKER_SUBMIT_DIRECTORY": str(archive)}
+    done = modelyard("check", tmp_path / "weights", "--request", request_file, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "serve_all.py: model_fn" in lines_of(done.stdout)["code"]
+
+
+def test_a_model_with_packages_of_its_own_gets_them(modelyard: Modelyard, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODELS / "echo", model)
+    wheels = model / "code" / "wheels"
+    wheels.mkdir()
+    wheel_of(wheels / "answer_42-1.0-py3-none-any.whl", "answer_42")
+    (model / "code" / "requirements.txt").write_text("answer_42==1.0\n")
+    script = "import answer_42\ndef model_fn(d): return answer_42.VALUE\n"
+    script += "def predict_fn(data, model): return model\n"
+    (model / "code" / "inference.py").write_text(script)
+    (model / "request.json").write_text("[]")
+    done = modelyard("check", model)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = lines_of(done.stdout)
+    assert lines["packages"] == "its own, of code/requirements.txt"
+    assert "installation of its packages" in lines["loaded"]
+    assert "42" in done.stdout.splitlines()[-3]
+
+
+def wheel_of(path: Path, module: str) -> None:
+    """A wheel with one module."""
+    about = f"{module}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{module}.py", "VALUE = 42\n")
+        wheel.writestr(
+            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n"
+        )
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+
+
 def test_a_load_that_fails_is_told_with_the_models_own_traceback(modelyard: Modelyard) -> None:
     done = modelyard("check", MODELS / "raises_on_load")
     assert done.returncode == 1

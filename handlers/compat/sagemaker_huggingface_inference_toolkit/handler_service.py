@@ -100,9 +100,11 @@ class HuggingFaceHandlerService(ABC):  # noqa: B024 - its subclasses override wh
         return self._call(self.postprocess, prediction, accept)
 
     def handle(self, data: Any, context: Any) -> list[Any]:
-        """Answer one request."""
+        """Answer one request; None, which comes first, only loads the model."""
         if not self.initialized:
             self.initialize(context)
+        if data is None:
+            return []
         self.context = context
         headers = context.request_processor[0].get_request_properties()
         content_type = utils.retrieve_content_type_header(headers)
@@ -139,7 +141,8 @@ class HuggingFaceHandlerService(ABC):  # noqa: B024 - its subclasses override wh
                 f"{getattr(function, '__name__', function)} takes {count} arguments; it is given "
                 f"{len(arguments)}, or one more, the context"
             )
-        return function(*arguments, *([self.context] if count > len(arguments) else []))
+        answer = function(*arguments, *([self.context] if count > len(arguments) else []))
+        return self.context.settled(answer)
 
 
 def _task_of(config: Path) -> str:

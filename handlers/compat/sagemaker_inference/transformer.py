@@ -51,12 +51,12 @@ class Transformer:
             self._run_handler_function(self._model_warmup_fn, model_dir, self._model)
         self._initialized = True
 
-    def transform(self, data: Sequence[Any], context: Any) -> list[Any]:
-        """Answer each element of a batch."""
+    def transform(self, data: Sequence[Any] | None, context: Any) -> list[Any]:
+        """Answer each element of a batch; None, which comes first, only loads the model."""
         model_dir = context.system_properties.get("model_dir")
         self.validate_and_initialize(model_dir=model_dir, context=context)
         self._context = context
-        return [self._transform_one(row, context, idx) for idx, row in enumerate(data)]
+        return [self._transform_one(row, context, idx) for idx, row in enumerate(data or ())]
 
     def _transform_one(self, row: Any, context: Any, idx: int) -> Any:
         headers = context.request_processor[idx].get_request_properties()
@@ -111,9 +111,9 @@ class Transformer:
         """Call with the arguments, and with the context where there is one parameter more."""
         count = len(inspect.signature(func).parameters)
         if count == len(argv):
-            return func(*argv)
+            return self._context.settled(func(*argv))
         if count == len(argv) + 1:
-            return func(*argv, self._context)
+            return self._context.settled(func(*argv, self._context))
         name = getattr(func, "__name__", repr(func))
         raise TypeError(
             f"{name} takes {count} arguments; it is given {len(argv)}, or one more, the context"

@@ -13,7 +13,7 @@ import pytest
 from handlers.artifacts import Contents
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import catboost
-from handlers.types import Request, Service
+from handlers.types import Request, Response, Service
 
 Load = Callable[..., Service]
 Ask = Callable[..., Request]
@@ -104,3 +104,15 @@ def test_a_truncated_file_fails_the_load(load: Load, tmp_path: Path) -> None:
 def test_json_that_is_no_model_is_never_taken_for_one(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text('{"features": [1]}')
     assert catboost.find_artifact(Contents(tmp_path, ("model.json",))) is None
+
+
+def test_a_batch_is_one_prediction(
+    load: Load, ask: Ask, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = load({"model.cbm": saved(classifier("no", "no", "yes", "yes"), tmp_path)})
+    requests = [ask("[[0, 1], [3, 0]]"), ask("3,0\n", "text/csv"), ask('{"instances": [[0, 1]]}')]
+    alone = [service.invoke(request).body for request in requests]
+    assert service.takes_batches
+    answers = service.invoke_batch(requests)
+    assert [answer.body for answer in answers if isinstance(answer, Response)] == alone
+    assert not caplog.text, "what cannot be stacked is logged"

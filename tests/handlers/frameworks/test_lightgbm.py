@@ -120,3 +120,13 @@ def test_text_that_is_no_model_is_never_taken_for_one(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("tree\n")
     contents = Contents(tmp_path, ("model.txt", "requirements.txt"))
     assert lightgbm.find_artifact(contents) is None
+
+
+def test_a_batch_is_one_prediction(load: Load, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    service = load({"model.txt": text()})
+    requests = [ask("[[0, 1], [3, 0]]"), ask("3,0\n", "text/csv"), ask('{"instances": [[0, 1]]}')]
+    alone = [service.invoke(request).body for request in requests]
+    assert service.takes_batches
+    answers = service.invoke_batch(requests)
+    assert [answer.body for answer in answers if isinstance(answer, Response)] == alone
+    assert not caplog.text, "what cannot be stacked is logged"

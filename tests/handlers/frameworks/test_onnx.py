@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import onnx as framework
-from handlers.types import Interface, ModelPlan, Request, Resources, Service
+from handlers.types import Interface, ModelPlan, Request, Resources, Response, Service
 
 Load = Callable[..., Service]
 Ask = Callable[..., Request]
@@ -201,3 +201,26 @@ def model_fn(model_dir):
 """
     service = load({"net.onnx": linear().SerializeToString(), "code/inference.py": script})
     assert service.invoke(ask("[[1, 2]]")).body == b"[[3.0, 3.0]]"
+
+
+def test_a_gpu_is_used_if_the_build_can_and_else_said_not_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = [framework.CUDA, framework.CPU]
+    assert framework._providers(built, 1) == [(framework.CUDA, {"device_id": 1}), framework.CPU]
+    assert framework._providers(built, None) == [framework.CPU]
+    onnx.save_model(linear(), str(tmp_path / "model.onnx"))
+    plan = ModelPlan(str(tmp_path), "onnx", Interface.DEFAULT, artifact="model.onnx")
+    session = framework.load(plan, Resources(gpu_id=0))
+    if framework.CUDA not in session.get_providers():
+        assert "runs on the CPU" in caplog.text
+
+
+def test_a_batch_is_one_prediction(load: Load, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    service = load({"model.onnx": halves().SerializeToString()})
+    requests = [ask("[[0, 1], [3, 0]]"), ask("3,0\n", "text/csv"), ask('{"instances": [[0, 1]]}')]
+    alone = [service.invoke(request).body for request in requests]
+    assert service.takes_batches
+    answers = service.invoke_batch(requests)
+    assert [answer.body for answer in answers if isinstance(answer, Response)] == alone
+    assert not caplog.text, "what cannot be stacked is logged"

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -23,7 +24,7 @@ from skops import io as skops
 
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import sklearn
-from handlers.types import Interface, ModelPlan, Request, Resources, Service
+from handlers.types import Interface, ModelPlan, Request, Resources, Response, Service
 
 Load = Callable[..., Service]
 Ask = Callable[..., Request]
@@ -131,6 +132,14 @@ def test_rows_with_text_and_names_reach_a_pipeline_as_columns(
     assert values == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("body", ['["good tea", "bad"]', '{"instances": ["good tea", "bad"]}'])
+def test_texts_reach_a_model_that_begins_with_words(load: Load, ask: Ask, body: str) -> None:
+    model = make_pipeline(CountVectorizer(), DecisionTreeRegressor(random_state=0))
+    service = load({"model.pkl": pickle.dumps(model.fit(["good", "bad"], [1.0, 0.0]))})
+    answer = json.loads(service.invoke(ask(body)).body)
+    assert (answer["predictions"] if "instances" in body else answer) == [1.0, 0.0]
+
+
 def test_null_is_a_missing_value(load: Load, ask: Ask) -> None:
     model = make_pipeline(SimpleImputer(), DecisionTreeRegressor()).fit(ROWS, [0.0, 10.0, 20.0])
     service = load({"model.pkl": pickle.dumps(model)})
@@ -158,25 +167,29 @@ def test_a_body_that_does_not_fit_is_400(
     assert caught.value.status == 400
 
 
-def test_without_pandas_a_model_of_named_columns_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_without_pandas_named_rows_are_refused_and_others_are_not(tmp_path: Path) -> None:
     model = DecisionTreeRegressor().fit(pd.DataFrame(ROWS, columns=["a", "b"]), [0.0, 10.0, 20.0])
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
     code = f"""
 import sys
 sys.modules["pandas"] = None
+import numpy
 import handlers.tables
 handlers.tables.find_spec = lambda name: None
 from handlers.frameworks import sklearn
 from handlers.pickles import load_pickle
 from pathlib import Path
 model = load_pickle(Path({str(tmp_path)!r}, "model.pkl"))
+print(sklearn.predict_fn(numpy.ones((1, 2)), model))
 try:
     print(sklearn.predict_fn([{{"b": 1, "a": 1}}], model))
 except Exception as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Install pandas" in done.stdout
+    answer, refusal = done.stdout.splitlines()
+    assert answer == "[10.]"
+    assert "through pandas, which is not installed here" in refusal
 
 
 class FromTheFuture:
@@ -211,3 +224,15 @@ def test_a_pickle_of_another_version_that_loads_is_served(
 def test_a_broken_file_fails_the_load(load: Load, content: bytes) -> None:
     with pytest.raises(ModelLoadError, match=r"\(while loading model.joblib\)"):
         load({"model.joblib": content})
+
+
+def test_a_batch_is_one_prediction(
+    load: Load, ask: Ask, tree: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = load({"model.pkl": pickle.dumps(tree)})
+    requests = [ask("[[0, 1], [3, 0]]"), ask("3,0\n", "text/csv"), ask('{"instances": [[0, 1]]}')]
+    alone = [service.invoke(request).body for request in requests]
+    assert service.takes_batches
+    answers = service.invoke_batch(requests)
+    assert [answer.body for answer in answers if isinstance(answer, Response)] == alone
+    assert not caplog.text, "what cannot be stacked is logged"

@@ -140,7 +140,7 @@ def test_archives_of_other_containers_are_found(
 
 
 @needs_tensorflow
-@pytest.mark.filterwarnings("ignore::UserWarning")  # that HDF5 is legacy
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras, of its own arrays
 @pytest.mark.parametrize("name", ["model.keras", "net.h5", "export"])
 def test_keras_models_are_served(
     tf: Any, serve: Serve, ask: Ask, tmp_path: Path, name: str

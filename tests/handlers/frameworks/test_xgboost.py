@@ -18,12 +18,21 @@ from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import for_artifact, xgboost
 from handlers.inspection import inspect_model
 from handlers.service import load_service
-from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Resources, Service
+from handlers.types import (
+    HandlerOptions,
+    Interface,
+    ModelPlan,
+    Request,
+    Resources,
+    Response,
+    Service,
+)
 
 Load = Callable[..., Service]
 Make = Callable[..., Path]
 Ask = Callable[..., Request]
 
+LIBSVM = "text/libsvm"
 ROWS = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 0.0], [3.0, 0.0]])
 VALUES = [0.0, 0.0, 8.0, 8.0]
 SETTINGS = {"nthread": 1, "eta": 1.0, "lambda": 0.0, "min_child_weight": 0.0, "base_score": 0.0}
@@ -167,3 +176,27 @@ def test_json_that_is_no_model_is_never_taken_for_one(tmp_path: Path, content: s
     contents = Contents(tmp_path, ("config.json", "model.json"))
     assert xgboost.find_artifact(contents) is None
     assert for_artifact(contents) is None
+
+
+def test_a_batch_is_one_prediction(load: Load, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    service = load({"model.ubj": saved("ubj")})
+    requests = [ask("[[0, 1], [3, 0]]"), ask("3,0\n", "text/csv"), ask('{"instances": [[0, 1]]}')]
+    alone = [service.invoke(request).body for request in requests]
+    assert service.takes_batches
+    answers = service.invoke_batch(requests)
+    assert [answer.body for answer in answers if isinstance(answer, Response)] == alone
+    assert not caplog.text, "what cannot be stacked is logged"
+
+
+@pytest.mark.parametrize(("body", "content_type"), [("3,0\n", "text/csv"), ("0:3 1:0", LIBSVM)])
+def test_an_authors_own_predict_fn_gets_a_dmatrix_as_in_sagemakers_container(
+    load: Load, ask: Ask, body: str, content_type: str
+) -> None:
+    script = """
+import xgboost
+def predict_fn(data, model):
+    assert isinstance(data, xgboost.DMatrix)
+    return model.predict(data, pred_contribs=True).sum(axis=1)
+"""
+    service = load({"model.ubj": saved("ubj"), "code/inference.py": script})
+    assert service.invoke(ask(body, content_type)).body == b"[8.0]"

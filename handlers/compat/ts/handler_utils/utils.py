@@ -16,8 +16,9 @@ def import_class(class_name: str, module_prefix: str | None = None) -> Any:
 def send_intermediate_predict_response(
     ret: Any, req_id_map: Any, message: str, code: int, context: Any = None
 ) -> None:
-    """Raises ``RuntimeError``: answers are streamed by generators here."""
-    raise RuntimeError(
-        "send_intermediate_predict_response is not available here. To stream, let handle return a "
-        "list with a generator for each request, and let that yield the parts."
-    )
+    """Put parts in front of the answers. The client gets them with the rest, not before.
+
+    To send them at once, let handle return a generator for each request.
+    """
+    for idx in req_id_map:
+        context.send_before(idx, ret[idx])

@@ -139,12 +139,13 @@ class BaseHandler(abc.ABC):  # noqa: B024 - its subclasses override what they li
         self.context = context
         if self._is("describe"):
             return [self.describe_handle()]
-        prepared = self.preprocess(data)
+        prepared = context.settled(self.preprocess(data))
         if self._is("explain"):
             self.explain = True
             output = self.explain_handle(prepared, data)
         else:
-            output = self.postprocess(self.inference(prepared))
+            predicted = context.settled(self.inference(prepared))
+            output = context.settled(self.postprocess(predicted))
         milliseconds = round((time.monotonic() - started) * 1000, 2)
         context.metrics.add_time("HandlerTime", milliseconds, None, "ms")
         return output

@@ -1,0 +1,1 @@
+"""A gluon network exported as symbol and parameters."""

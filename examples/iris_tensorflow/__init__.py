@@ -1,0 +1,1 @@
+"""A Keras model exported as a TensorFlow SavedModel, asked as TensorFlow Serving is."""

@@ -1,0 +1,1 @@
+"""A Hugging Face text classifier, served as the pipeline of its task."""

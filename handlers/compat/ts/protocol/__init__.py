@@ -1,0 +1,1 @@
+"""Parts of TorchServe, where it is not installed."""
