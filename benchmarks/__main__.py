@@ -45,7 +45,7 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
 }
 ALONE = ("second-worker", "environment", "stream", "threads", "frameworks")  # Modelyard only
 SERVERS = ("modelyard", "multi-model-server")
-LIMIT_SECONDS = 40 * 60
+LIMIT_SECONDS = 25 * 60
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from benchmarks.wrk import Round, attack
 
 CONNECTIONS = 4 * BATCH
 ROUNDS = 3
-ROUND_SECONDS = 3
+ROUND_SECONDS = 2
 WARM_UP_SECONDS = 1
 SIZES = (1, BATCH)
 DELAY_MS = 100  # multi-model-server fills a batch for so long; there is always enough that waits

@@ -26,6 +26,7 @@ START_SECONDS = 60.0
 REQUEST_SECONDS = 300.0
 STOP_SECONDS = 15.0
 LEAVE_SECONDS = 5.0
+HURRIED_LEAVE_SECONDS = 0.5  # where nobody counts what is left
 POLL_SECONDS = 0.005
 PORTS = range(20_000, 30_000)
 
@@ -126,7 +127,7 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        self.stop(HURRIED_LEAVE_SECONDS)
 
     @property
     def url(self) -> str:
@@ -162,14 +163,17 @@ class Server:
     def unload(self, model: Model) -> None:
         self._expect_200("DELETE", f"/models/{model.name}")
 
-    def stop(self) -> int:
-        """SIGTERM, then time to leave, then SIGKILL; return how many had to be killed."""
+    def stop(self, leave_seconds: float = LEAVE_SECONDS) -> int:
+        """SIGTERM, then time to leave, then SIGKILL; return how many had to be killed.
+
+        ``leave_seconds``: how long processes may live on when the server's first one has gone.
+        """
         self.tree.alive()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        deadline = time.monotonic() + LEAVE_SECONDS
+        deadline = time.monotonic() + leave_seconds
         while self.tree.alive() and time.monotonic() < deadline:
             time.sleep(0.05)
         left = self.tree.kill()

@@ -20,7 +20,7 @@ from benchmarks.servers import REQUEST_SECONDS, BenchmarkError, Server
 MODELS = 8
 ROWS = 16
 ROUNDS = 3
-ROUND_SECONDS = 3.0
+ROUND_SECONDS = 2.0
 WARM_UP_SECONDS = 0.5
 ZYGOTES = {"MODELYARD_PRELOAD": "pytorch"}
 

@@ -33,7 +33,7 @@ def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
     root, weight_bytes = _read_root(model_dir)
     manifest = read_manifest(model_dir)
     code = find_code(root, manifest, options)
-    asked = requirements_file(model_dir, manifest, options)
+    asked = requirements_file(model_dir, manifest, code.script, options)
     framework, loader, artifact = _choose(root, code, entry(manifest, "serializedFile"), asked)
     if code.interface is Interface.DEFAULT:
         _check_default(root, framework, artifact, asked, options)

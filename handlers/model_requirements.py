@@ -20,16 +20,20 @@ PACKAGES = {"sklearn": "scikit-learn", "torch": "torch", "cv2": "opencv-python"}
 
 
 def requirements_file(
-    model_dir: Path, manifest: dict[str, Any] | None, options: HandlerOptions
+    model_dir: Path, manifest: dict[str, Any] | None, script: Path | None, options: HandlerOptions
 ) -> Path | None:
-    """The model's requirements.txt: what its manifest names, else in ``code/`` or the root.
+    """The requirements.txt of a model: what its manifest names, else in ``code/`` or the root.
 
-    Raises ``ModelLoadError`` when the manifest names one that is not there.
+    Without one of its own, that of the shared directory where its script lies there. Raises
+    ``ModelLoadError`` when the manifest names one that is not there.
     """
     if not options.model_requirements:
         return None
     named = entry(manifest, "requirementsFile")
     places = [model_dir / named] if named else [model_dir / "code" / FILE, model_dir / FILE]
+    shared = Path(options.shared_code_dir)
+    if named is None and script is not None and script.is_relative_to(shared):
+        places.append(shared / FILE)
     found = next((path for path in places if path.is_file()), None)
     if named is not None and found is None:
         raise ModelLoadError(

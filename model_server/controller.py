@@ -303,7 +303,7 @@ class Controller:
                 await lifecycle.load(name, url)
             case wire.Unload(name):
                 await lifecycle.unload(name)
-                await asyncio.to_thread(self._archives.forget, name)
+                await self._archives.forget(name)
             case wire.Get(name):
                 return wire.ModelFound(await lifecycle.info(name))
             case wire.List(limit, token):

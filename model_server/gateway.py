@@ -118,13 +118,14 @@ class Gateway:
     async def report(self, in_flight: int) -> None:
         """Tell the controller what was served since the last time, and hear of time limits."""
         counts = self.counts.take(os.getpid(), in_flight, self._limits_seen)
+        asked = self._loop.time()
         with suppress(ServerError):  # it is stopping; nobody will ask for these numbers
             limits = await self._control.ask(counts)
             assert isinstance(limits, wire.Limits)
             self._limits_seen = limits.version
+            self._invoker.limits.as_of = asked
             if limits.seconds is not None:
-                self._invoker.limits.clear()
-                self._invoker.limits.update(limits.seconds)
+                self._invoker.limits.seconds = limits.seconds
 
     # --- routes ---------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from model_server import wire
 from model_server.control_client import ControlClient
@@ -47,17 +48,28 @@ _OURS = frozenset(
 )  # fmt: skip
 
 
+# A request has lasted longer than this before the limits of a moment after its beginning are known.
+_HEARD_SECONDS = 2.0
+
+
 def _random_start() -> itertools.count[int]:
     """Keys unique over all gateways, past ones too: a random high half, a counter in the low."""
     return itertools.count(secrets.randbits(31) << 32)
+
+
+@dataclass(slots=True)
+class Limits:
+    """Time limits of models that have one of their own, by name, as they were at ``as_of``."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    as_of: float = -inf
 
 
 @dataclass(frozen=True, slots=True)
 class Invoker:
     """What all invokes of a gateway share.
 
-    ``limits`` are the time limits of models that have one of their own, by name; they may become
-    known while a request is under way. One timer looks after all that are ``under_way``: a timer
+    ``limits`` may become known while a request is under way. One timer looks after all that are ``under_way``: a timer
     for each would be a tenth of the gateway's time.
     """
 
@@ -67,11 +79,11 @@ class Invoker:
     loop: asyncio.AbstractEventLoop
     keys: itertools.count[int] = field(default_factory=_random_start)
     under_way: dict[int, Invocation] = field(default_factory=dict)
-    limits: dict[str, float] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
     def keep_time(self) -> None:
         """End, from now on, what is over its time limit."""
-        shortest = min([self.settings.request_timeout_seconds, *self.limits.values()])
+        shortest = min([self.settings.request_timeout_seconds, *self.limits.seconds.values()])
         self.loop.call_later(min(max(shortest / 20, 0.02), 0.5), self.keep_time)
         now = self.loop.time()
         for invocation in [i for i in self.under_way.values() if i.deadline < now]:
@@ -114,11 +126,16 @@ class Invocation:
     def limit_seconds(self) -> float:
         """How long it may take."""
         invoker = self._invoker
-        return invoker.limits.get(self._name, invoker.settings.request_timeout_seconds)
+        return invoker.limits.seconds.get(self._name, invoker.settings.request_timeout_seconds)
 
     @property
     def deadline(self) -> float:
-        """When its time is over, by the loop's clock."""
+        """When its time is over, by the loop's clock.
+
+        The limit that is known may be that of a model which had this name before.
+        """
+        if self._invoker.limits.as_of < self._started:
+            return self._started + max(self.limit_seconds, _HEARD_SECONDS)
         return self._started + self.limit_seconds
 
     def begin(self) -> None:

@@ -43,6 +43,7 @@ class Archives:
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._extracted: dict[str, Path] = {}
         self._own: Path | None = None
+        self._making_own = threading.Lock()
         self._stop = threading.Event()
 
     def names(self) -> list[str]:
@@ -61,11 +62,12 @@ class Archives:
             task.add_done_callback(lambda done: self._done(name, done))
         await asyncio.shield(task)
 
-    def forget(self, name: str) -> None:
+    async def forget(self, name: str) -> None:
         """Remove what an archive was extracted to: its model has been unloaded."""
+        # Taken out before anything is awaited: whoever asks for it now has it extracted anew.
         directory = self._extracted.pop(name, None)
         if directory is not None:
-            shutil.rmtree(directory.parent, ignore_errors=True)
+            await asyncio.to_thread(_remove, directory)
 
     def close(self) -> None:
         """End what is being extracted, and remove everything that was."""
@@ -80,16 +82,20 @@ class Archives:
 
     async def _bring_up(self, name: str) -> None:
         path = await asyncio.to_thread(self._find, name)
-        directory = path if path.is_dir() else await asyncio.to_thread(self._extract, path)
-        if directory is not path:
-            self.forget(name)
-            self._extracted[name] = directory
+        with suppress(ModelExists):  # by a request to load it
+            if path.is_dir():
+                await self._load(name, str(path), str(path))
+            else:
+                await self._load_archive(name, path)
+
+    async def _load_archive(self, name: str, archive: Path) -> None:
+        directory = await asyncio.to_thread(self._extract, archive)
         try:
-            with suppress(ModelExists):
-                await self._load(name, str(path), str(directory))
+            await self._load(name, str(archive), str(directory))
         except BaseException:
-            self.forget(name)
+            await asyncio.to_thread(_remove, directory)
             raise
+        self._extracted[name] = directory
 
     def _find(self, name: str) -> Path:
         """The archive or directory of that name. Raises BadRequest or ModelNotFound."""
@@ -112,13 +118,14 @@ class Archives:
         return f"; there are {', '.join(names[:_MAX_LISTED])}{more}"
 
     def _extract(self, archive: Path) -> Path:
-        if self._own is None:
-            self._own = self._own_directory()
+        with self._making_own:
+            if self._own is None:
+                self._own = self._own_directory()
         target = Path(tempfile.mkdtemp(dir=self._own), "model")
         try:
             extract_archive(archive, target, self._limits, self._stop)
         except BaseException:
-            target.parent.rmdir()
+            _remove(target)
             raise
         log.info("extracted %s", archive.name)
         return target
@@ -130,6 +137,11 @@ class Archives:
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._extract_dir))
         fcntl.flock(os.open(new, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
         return new.rename(new.with_name(new.name.replace(".new-", _PREFIX)))
+
+
+def _remove(target: Path) -> None:
+    """Remove a model's directory and the one made to hold it."""
+    shutil.rmtree(target.parent, ignore_errors=True)
 
 
 def _remove_abandoned(parent: Path) -> None:

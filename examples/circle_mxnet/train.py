@@ -1,8 +1,8 @@
 """Train a gluon network and export it: ``model-symbol.json`` and ``model-0000.params``.
 
 It tells whether a point lies in a circle. There is no code in the archive. What
-``Module.save_checkpoint`` writes is served as well. MXNet 1.9.1 and its numpy have an environment of
-their own in the server; to train, see ``requirements.txt``.
+``Module.save_checkpoint`` writes is served as well. MXNet 1.9.1 and its numpy have an environment
+of their own in the server; to train, see ``requirements.txt``.
 """
 
 from __future__ import annotations

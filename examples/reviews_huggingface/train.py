@@ -1,8 +1,8 @@
 """Train a very small BERT on a dozen reviews and write it by ``save_pretrained``.
 
 There is no code in the archive. The server finds config.json, takes the task from the architecture
-that it names, and answers ``{"inputs": ...}`` as the pipeline of that task does. Nothing is fetched:
-the tokenizer, too, is made here.
+that it names, and answers ``{"inputs": ...}`` as the pipeline of that task does. Nothing is
+fetched: the tokenizer, too, is made here.
 """
 
 from __future__ import annotations

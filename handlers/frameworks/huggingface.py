@@ -33,6 +33,7 @@ TASK_VARIABLE = "HF_TASK"
 
 # With none of these transformers makes an empty tokenizer, which knows no word, and says nothing.
 _TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "spiece", "sentencepiece", "source.", "bpe")
+_TOKENIZER_ENDS = (".model", ".tiktoken", ".tokenizer")
 _TASKS_WITHOUT_TEXT = ("image", "audio", "video", "object", "depth", "mask-gen", "keypoint", "auto")
 
 
@@ -119,9 +120,10 @@ def load(plan: ModelPlan, resources: Resources) -> Any:
 def _pipeline(task: str, model_dir: str, device: str) -> Any:
     from transformers.pipelines import SUPPORTED_TASKS, TASK_ALIASES, pipeline
 
-    if task.partition("_")[0] in TEXT_TASKS and task not in SUPPORTED_TASKS:
-        return text_task(task, model_dir, device)
-    if task not in SUPPORTED_TASKS and task not in TASK_ALIASES:
+    kind = task.partition("_")[0]  # translation_en_to_de
+    if not {task, kind} & {*SUPPORTED_TASKS, *TASK_ALIASES}:
+        if kind in TEXT_TASKS:
+            return text_task(task, model_dir, device)
         known = ", ".join(sorted({*SUPPORTED_TASKS, *TASK_ALIASES, *TEXT_TASKS}))
         raise ModelLoadError(
             f"{TASK_VARIABLE} is {task!r}, which this version of transformers does not know; it "

@@ -65,6 +65,7 @@ def preload() -> None:
     python.preload()
     # The other engines start threads, in this process too as soon as it has forked.
     os.environ["MXNET_ENGINE_TYPE"] = "NaiveEngine"
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # no line for each model that is bound
     mx = _mxnet()
     data = mx.sym.Variable("data")
     symbol = mx.sym.FullyConnected(data, num_hidden=1, no_bias=True, name="dense")

@@ -224,16 +224,27 @@ def _tensor(data: Any, written: bool) -> Any:
 
 
 def predict_fn(data: Any, model: Any) -> Any:
-    """``model(data)`` without gradients, on the device the model is on."""
+    """``model(data)`` without gradients, on the device the model is on.
+
+    Tensors by name are the arguments of the same names.
+    """
     import torch
 
     if not isinstance(model, torch.nn.Module):
         return python.predict_fn(data, model)
     weight = next(chain(model.parameters(), model.buffers()), None)
-    if weight is not None and isinstance(data, torch.Tensor):
-        data = data.to(weight.device)
+    device = torch.device("cpu") if weight is None else weight.device
     with torch.inference_mode():
+        if isinstance(data, torch.Tensor):
+            return model(data.to(device))
+        if _are_named(data, torch.Tensor):
+            return model(**{name: value.to(device) for name, value in data.items()})
         return model(data)
+
+
+def _are_named(data: Any, kind: type[Any]) -> bool:
+    values = data.values() if isinstance(data, dict) else ()
+    return bool(values) and all(isinstance(value, kind) for value in values)
 
 
 def output_fn(prediction: Any, accept: str, default_accept: str) -> tuple[bytes, str]:

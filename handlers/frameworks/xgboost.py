@@ -111,8 +111,11 @@ def _unreadable(path: Path, start: bytes) -> str:
 def _read(path: Path, threads: int) -> Any:
     import xgboost
 
+    content = path.read_bytes()
+    if not content.rstrip().endswith(b"}"):  # XGBoost would read on behind the end, and crash
+        raise ModelLoadError(f"{path.name} is not complete. Save it again, or copy it again.")
     try:
-        return _booster(path.read_bytes(), threads)
+        return _booster(content, threads)
     except xgboost.core.XGBoostError as error:
         raise ModelLoadError(
             f"XGBoost {xgboost.__version__} cannot read {path.name}: {tables.first_line(error)} "

@@ -46,6 +46,21 @@ def test_the_file_lies_in_code_or_the_root_or_is_named(make: Make, options: Hand
     assert found == Requirements(file=str(model_dir / "mine.txt"))
 
 
+def test_a_model_with_the_shared_script_has_its_requirements(
+    make: Make, options: HandlerOptions
+) -> None:
+    shared = make({"inference.py": "", "requirements.txt": "a"}, name="shared")
+    model_dir = make({"model.joblib": ""})
+    found = inspect_model(model_dir, options).requirements
+    assert found == Requirements(file=str(shared / "requirements.txt"))
+    make({"requirements.txt": "b"})
+    found = inspect_model(model_dir, options).requirements
+    assert found == Requirements(file=str(model_dir / "requirements.txt"))
+    assert wanted(make, options, SCRIPT) == found
+    (model_dir / "requirements.txt").unlink()
+    assert wanted(make, options, SCRIPT) is None
+
+
 def test_wheels_lie_beside_the_file(make: Make, options: HandlerOptions) -> None:
     files = {**SCRIPT, "code/requirements.txt": "a", "code/wheels/a-1-py3-none-any.whl": ""}
     model_dir = make({**files, "wheels/b-1-py3-none-any.whl": ""})

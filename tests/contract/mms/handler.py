@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sagemaker_inference.transformer import Transformer  # type: ignore[import-not-found]
+from sagemaker_inference.transformer import Transformer
 
 transformer = Transformer()
 

@@ -26,9 +26,9 @@ def start(port: str, scratch: Path) -> None:
         "SAGEMAKER_MODEL_SERVER_VMARGS": f"-XX:-UseContainerSupport -Djava.io.tmpdir={scratch}",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    from sagemaker_inference import model_server  # type: ignore[import-not-found]
+    from sagemaker_inference import model_server
 
-    model_server.MMS_CONFIG_FILE = str(scratch / "mms.properties")
+    model_server.MMS_CONFIG_FILE = str(scratch / "mms.properties")  # type: ignore[attr-defined]
     model_server.start_model_server()
 
 

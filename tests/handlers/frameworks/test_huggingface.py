@@ -18,7 +18,8 @@ from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import FRAMEWORKS, for_artifact, huggingface
 from handlers.inspection import inspect_model
 from handlers.service import load_service
-from handlers.types import HandlerOptions, ModelSettings, Request, Service
+from handlers.types import HandlerOptions, Request, Service
+from model_server.settings import Settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is first imported
 
@@ -103,10 +104,9 @@ def serve(options: HandlerOptions) -> Serve:
     """Loads a directory, with HF_TASK set if it is given."""
 
     def load(model_dir: Path, task: str = "") -> Service:
-        plan = inspect_model(model_dir, options)
-        if task:
-            plan = replace(plan, settings=ModelSettings(environment=(("HF_TASK", task),)))
-        return load_service(plan, model_name="m", options=options)
+        settings = replace(options, defaults=Settings(hf_task=task).model_defaults)
+        plan = inspect_model(model_dir, settings)
+        return load_service(plan, model_name="m", options=settings)
 
     return load
 
@@ -212,6 +212,16 @@ def test_other_architectures_name_their_task_too(
     text = ask('{"inputs": "good [MASK] sings"}')
     assert answer(serve(model_dir), text)
     assert answer(serve(model_dir, task), text)
+
+
+def test_a_models_own_settings_may_name_its_task(
+    saved: Callable[..., Path], serve: Serve, ask: Ask
+) -> None:
+    model_dir = saved(bert("BertForSequenceClassification"))
+    own = '[environment]\nHF_TASK = "feature-extraction"\n'
+    (model_dir / "modelyard.toml").write_text(own)
+    (vectors,) = answer(serve(model_dir, "token-classification"), ask('{"inputs": "good"}'))
+    assert {len(vector) for vector in vectors} == {SMALL["hidden_size"]}
 
 
 def test_a_classifier_can_be_asked_for_labels_it_never_saw(

@@ -275,3 +275,11 @@ def test_a_model_computes_on_its_gpu(
     assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
     service = load_service(plan, model_name="m", options=options, resources=Resources(gpu_id=0))
     assert service.invoke(ask("[[1, 2]]")).body == b"[[3.0]]"
+
+
+def test_named_inputs_are_the_arguments_of_forward(load: Load, ask: Ask) -> None:
+    net = "import torch\nclass Net(torch.nn.Module):\n"
+    net += "    def forward(self, first, second): return first - second\n"
+    service = load({"model.pt": saved({}), "model.py": net})
+    body = '{"inputs": {"second": [1], "first": [3]}}'
+    assert service.invoke(ask(body)).body == b'{"outputs": [2.0]}'
