@@ -69,8 +69,8 @@ class Limits:
 class Invoker:
     """What all invokes of a gateway share.
 
-    ``limits`` may become known while a request is under way. One timer looks after all that are ``under_way``: a timer
-    for each would be a tenth of the gateway's time.
+    ``limits`` may become known while a request is under way. One timer looks after all that are
+    ``under_way``: a timer for each would be a tenth of the gateway's time.
     """
 
     settings: Settings

@@ -63,7 +63,7 @@ class Serving:
         self._service = service
         self._listener = listener
         self._slot = slot
-        self._batch_size = settings.batch_size if service.takes_batches else 1
+        self._batch_size = settings.batch_size
         self._batch_delay_ns = int(settings.max_batch_delay_ms * 1e6)
         self._receiver = wire.Receiver()
         self._pid = os.getpid()
@@ -101,7 +101,7 @@ class Serving:
         """The requests to answer now: that of the connection, and for a batch what else waits."""
         calls: list[Call] = []
         self._take(connection, calls)
-        if self._batch_size == 1:
+        if self._batch_size == 1 or not self._service.takes_batches:
             return calls
         deadline_ns = time.monotonic_ns() + self._batch_delay_ns
         while len(calls) < self._batch_size:

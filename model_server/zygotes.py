@@ -31,9 +31,9 @@ _START_TIMEOUT_SECONDS = 120.0
 # A zygote of an environment goes when no model of it has been loaded for this long.
 _UNUSED_SECONDS = 300.0
 
-# Threads of numeric libraries: one in each process unless a model asks for more (``threads``), which
-# it gets after the fork: a pool started before would hang the children. OpenMP reads its
-# waiting policy before it is loaded, and spinning teams of many processes cost 3-4x the throughput.
+# Threads of numeric libraries: one. A model that asks for more (``threads``) gets them after the
+# fork: a pool started before would hang it. OpenMP reads its waiting policy before it is loaded,
+# and spinning teams of many processes cost 3-4x the throughput.
 THREAD_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

@@ -153,9 +153,7 @@ def _check_tokenizer(model_dir: Path, task: str) -> None:
     if task.startswith(_TASKS_WITHOUT_TEXT):
         return
     names = [path.name.lower() for path in model_dir.iterdir()]
-    if not any(
-        n.startswith(_TOKENIZER_FILES) or n.endswith((".model", ".tiktoken")) for n in names
-    ):
+    if not any(n.startswith(_TOKENIZER_FILES) or n.endswith(_TOKENIZER_ENDS) for n in names):
         raise ModelLoadError(
             f"The task {task} needs the model's tokenizer, and there is none: no tokenizer.json, "
             "vocab.txt or the like. Write it with tokenizer.save_pretrained(model_dir).",

@@ -141,3 +141,29 @@ def test_a_torchscript_archive_is_told_from_weights_by_its_contents(tmp_path: Pa
         "not-a-zip.pt": False,
         "other.pt": False,
     }
+
+
+@pytest.mark.parametrize("build", [Net, WithBuffer, ReadsValues])
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_weights_and_module_are_on_the_device_they_are_asked_for(
+    tmp_path: Path, name: str, build: type[nn.Module]
+) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    save: Callable[[Any, Any], None] = save_file if name.endswith("safetensors") else torch.save
+    save(STATE, tmp_path / name)
+    module = build_module(build, load_weights(tmp_path / name, device), device)
+    tensors = [*module.parameters(), *module.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {device}
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize("kept", [0, 5, -9])
+def test_a_file_that_is_cut_short_is_told_from_one_that_holds_too_much(
+    tmp_path: Path, name: str, kept: int
+) -> None:
+    save: Callable[[Any, Any], None] = save_file if name.endswith("safetensors") else torch.save
+    path = tmp_path / name
+    save(STATE, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=f"{name} is damaged or incomplete"):
+        load_weights(path)

@@ -117,7 +117,7 @@ def test_it_reports_each_exit_once_and_leaves_no_zombie(tmp_path: Path) -> None:
             ended = spoken.hear()
             assert ended == wire.Exited(forked.pid, 0)
             pids.add(forked.pid)
-        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+        assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def test_what_a_worker_forked_is_killed_when_the_worker_ends(tmp_path: Path) -> None:
