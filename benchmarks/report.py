@@ -37,8 +37,8 @@ Modelyard beside AWS multi-model-server 1.1.11 (with sagemaker-inference 1.10.1)
 
 ## Second workers
 
-A model of 400 MB, `min_workers = 1`, `max_workers = 2`, and a queue. *Shared* workers are forked from
-the loaded model; *not shared* is `share_weights = false`, where each loads for itself.
+A model of 400 MB, `min_workers = 1`, `max_workers = 2`, and a queue. *Shared* workers are forked
+from the loaded model; *not shared* is `share_weights = false`, where each loads for itself.
 
 {workers}
 
@@ -50,13 +50,13 @@ busy; Modelyard sets `PASSIVE`.
 
 {threads}
 
-`threads` is 1 unless it is set: a server of many models is the left part of this table, and what one
-of them could gain is the right part. On more cores than models ask for at once, set it.
+`threads` is 1 unless it is set: a server of many models is the left part of this table, and what
+one of them could gain is the right part. On more cores than models ask for at once, set it.
 
 ## Frameworks
 
-A tiny model of each framework installed here, without code of its own except for `python`. MXNet and
-TensorFlow are not: they have environments of their own.
+A tiny model of each framework installed here, without code of its own except for `python`. MXNet
+and TensorFlow are not: they have environments of their own.
 
 {frameworks}
 
@@ -68,8 +68,8 @@ TensorFlow are not: they have environments of their own.
   product.
 - Memory after the start is that of three warm zygotes, one for each framework; `MODELYARD_PRELOAD`
   narrows them. From the second model on it pays back.
-- What a batch gains is what the library gains on this machine: the weights are read from memory once
-  for 8 rows. Decoding and encoding stay the same for each row.
+- What a batch gains is what the library gains on this machine: the weights are read from memory
+  once for 8 rows. Decoding and encoding stay the same for each row.
 - Requests that wait are looked for every 100 ms: most of the time until a second worker takes one.
 - A load whose zygote is not warm is the import of the framework.
 
@@ -95,23 +95,23 @@ the machine meanwhile.
   SIGTERM), with one model loaded.
 - The 1 s load beside which the echo is measured sleeps: it shows whether a load blocks, not how the
   cores are shared with a load that computes.
-- Batches: one row a request, 32 connections, `batch_size` 8 and 1 in turn, 3 rounds of 2 s; the gain
-  is the median of the rounds' own. The custom service with `handle()` is the same in both servers;
-  multi-model-server is given `batch_size` and a `max_batch_delay` of 100 ms when the model is
-  registered.
+- Batches: one row a request, 32 connections, `batch_size` 8 and 1 in turn, 3 rounds of 2 s; the
+  gain is the median of the rounds' own. The custom service with `handle()` is the same in both
+  servers; multi-model-server is given `batch_size` and a `max_batch_delay` of 100 ms when the model
+  is registered.
 - Second workers: the time from asking until ready is taken in a process that runs the controller's
   parts (`benchmarks/worker_times.py`), since nobody outside sees the server ask; the median of 9.
   The rest is seen from outside, in a server under 4 clients; both workers have answered when memory
   is looked at. Memory is anonymous memory: mapped weights are page cache.
-- Environments: a wheel of one empty module, beside `code/requirements.txt`; loads with and without in
-  turn. Where no zygote was warm, `MODELYARD_PRELOAD` was `none`, and the cached environment was
+- Environments: a wheel of one empty module, beside `code/requirements.txt`; loads with and without
+  in turn. Where no zygote was warm, `MODELYARD_PRELOAD` was `none`, and the cached environment was
   built by an earlier server.
-- Streams: the generator yields the time at which it yields; the client reads the clock when the bytes
-  are there. 150 streams one after another, of 6 chunks each with 10 ms between them.
-- Threads: a client for each model, which asks again when it has its answer, in NPY; 3 rounds of 2 s.
-- Frameworks: the zygote is not warm at the first load of a server with `MODELYARD_PRELOAD=none`. The
-  cost of a further model is that of 8 more, each has answered once.
-"""
+- Streams: the generator yields the time at which it yields; the client reads the clock when the
+  bytes are there. 150 streams one after another, of 6 chunks each with 10 ms between them.
+- Threads: a client for each model, which asks again when it has its answer, in NPY; 3 rounds of 2
+  s.
+- Frameworks: the zygote is not warm at the first load of a server with `MODELYARD_PRELOAD=none`.
+  The cost of a further model is that of 8 more, each has answered once."""
 
 
 Table = list[tuple[str, ...]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from handlers.artifacts import Contents, candidates, holds_weights
+from handlers.artifacts import Contents, holds_weights
 from handlers.errors import ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact
 from handlers.imports import imported_modules
@@ -140,15 +140,13 @@ def _check_default(
 
 def _nothing_servable(root: Contents, options: HandlerOptions) -> str:
     extensions = [extension for f in FRAMEWORKS.values() for extension in f.EXTENSIONS]
-    several = candidates(root.files, extensions)
-    claimed = claims(root)
-    if len(claimed) > 1:
-        several = [artifact for _, artifact in claimed]
+    several = claims(root)
     if len(several) > 1:
-        by = [f"{artifact} ({name})" for name, artifact in claimed] if len(claimed) > 1 else several
+        mixed = len({framework for framework, _ in several}) > 1
+        told = [f"{file} ({framework})" if mixed else file for framework, file in several]
         return (
-            f"{_listing(by)} could each be the model. Name the right one model"
-            f"{Path(several[0]).suffix}, or put a model_fn into code/{program_name(options)}."
+            f"{_listing(told)} could each be the model. Name the right one model"
+            f"{Path(several[0][1]).suffix}, or put a model_fn into code/{program_name(options)}."
         )
     names = [*(f"{name}/" for name in root.directories), *root.files]
     found = f"it holds {_listing(names)}" if names else "it is empty"

@@ -45,7 +45,7 @@ def requirements_file(
 
 def requirements_of(framework: Framework, file: Path | None) -> Requirements | None:
     """What the environment of a model needs; None when the server's own will do."""
-    pins = () if framework.installed() else framework.PINS
+    pins = () if framework.installed() else _pins_beside(framework, file)
     if not pins and file is None:
         return None
     wheels = file.parent / WHEELS if file is not None else None
@@ -60,9 +60,28 @@ def can_have(framework: Framework, file: Path | None) -> bool:
     """Whether a framework is installed, or will be in the model's environment."""
     if framework.installed() or framework.PINS:
         return True
-    asked = {_package(line) for line in _lines(file)} if file is not None else set()
+    asked = _packages(file)
     wanted = {PACKAGES.get(module, module) for module in framework.MODULES[:1]}
     return bool(asked & {_normal(name) for name in wanted})
+
+
+def _pins_beside(framework: Framework, file: Path | None) -> tuple[str, ...]:
+    """A framework's pins, but for packages that the model's file names itself.
+
+    A framework has builds of other names, such as tensorflow-gpu, that exclude each other.
+    """
+    asked = _packages(file)
+    build = re.compile(rf"{framework.NAME}(-(cpu|gpu|intel|mkl|native|cu\d+\w*))?")
+    own_build = any(build.fullmatch(name) for name in asked)
+    return tuple(
+        pin
+        for pin in framework.PINS
+        if (name := _package(pin)) not in asked and not (own_build and build.fullmatch(name))
+    )
+
+
+def _packages(file: Path | None) -> set[str]:
+    return {_package(line) for line in _lines(file)} if file is not None else set()
 
 
 def _lines(file: Path) -> list[str]:

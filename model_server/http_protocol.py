@@ -241,7 +241,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
                     sent += len(part)
                     self._transport.write(_chunk(part) if chunked else part)
                     await self._can_write.wait()
-        except (ConnectionError, StreamBroken) as error:
+        except (OSError, StreamBroken) as error:
             log.warning("%s: an answer broke off: %s", shown(self._answering.path), error)
             self._transport.abort()  # too late for a status: the client sees a cut body
             return

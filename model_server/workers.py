@@ -116,7 +116,11 @@ class Workers:
             on_gone=lambda: self._template_hung_up(worker),
         )
         model.workers.remove(worker)
-        model.template = worker
+        if model.template is None:
+            model.template = worker
+        else:  # another was made at the same time
+            worker.leaving = True
+            kill(worker.pid)
 
     def _template_hung_up(self, worker: Worker) -> None:
         """A template without its channel is of no use."""
@@ -245,8 +249,9 @@ class Workers:
             self._by_pid[pid] = (model, worker)
 
         parent: Zygote | ForkChannel = self._zygotes.get(model.plan.framework, model.environment)
-        if model.template is not None and model.template.forks is not None:
-            parent = model.template.forks
+        forks = model.template.forks if model.template else None
+        if forks is not None and forks.alive:
+            parent = forks
         fork = asyncio.ensure_future(parent.fork(spec, listener, far_end, register))
         try:
             either: list[asyncio.Future[Any]] = [fork, worker.exited]

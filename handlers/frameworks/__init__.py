@@ -1,8 +1,8 @@
 """The frameworks that models are served with: one module each, listed here and nowhere else.
 
-To add one, write a module with the members of ``Framework`` and put it in ``_IN_ORDER``. At its
-top level it may import only the standard library and this package: the server reads these modules
-without having any framework loaded.
+To add one, write a module with the members of ``Framework`` and put it in ``_IN_ORDER``:
+docs/add-a-framework.md shows how. At its top level it may import only the standard library and
+this package: the server reads these modules without having any framework loaded.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Framework(Protocol):
         """The model in ``plan.artifact``, ready to predict. Raises ``ModelLoadError``."""
 
     def input_fn(self, body: bytes, content_type: str) -> Any:
-        """Used where a model has no input_fn."""
+        """Used where a model has no input_fn. May be wrapped in an ``Envelope`` or ``Rows``."""
 
     def predict_fn(self, data: Any, model: Any) -> Any:
         """Used where a model has no predict_fn."""
@@ -107,6 +107,9 @@ _SURE = re.compile(
 )
 
 
+MAX_CLAIMS = 32  # files looked at one by one, for an error
+
+
 def for_artifact(contents: Contents) -> tuple[Framework, str] | None:
     """The framework that serves a directory without code, and its artifact.
 
@@ -129,6 +132,14 @@ def _is_sure(artifact: str, contents: Contents) -> bool:
 
 
 def claims(contents: Contents) -> list[tuple[str, str]]:
-    """The names of the frameworks that find an artifact in a directory, with the artifact."""
-    found = ((name, f.find_artifact(contents)) for name, f in FRAMEWORKS.items())
-    return [(name, artifact) for name, artifact in found if artifact is not None]
+    """What could be the model, for an error: each artifact, after its framework's name.
+
+    These are what frameworks find in the directory, and the files that they would find alone.
+    """
+    found: dict[str, str] = {}
+    for directory in (contents, *(contents.only(name) for name in contents.files[:MAX_CLAIMS])):
+        for name, framework in FRAMEWORKS.items():
+            artifact = framework.find_artifact(directory)
+            if artifact is not None:
+                found.setdefault(artifact, name)
+    return [(name, artifact) for artifact, name in sorted(found.items())]

@@ -36,7 +36,7 @@ log = logging.getLogger("modelyard.handlers")
 NAME = "tensorflow"
 MODULES: tuple[str, ...] = ("tensorflow", "keras", "tensorflow_hub", "tensorflow_text")
 EXTENSIONS: tuple[str, ...] = (".keras", ".h5", ".hdf5")
-PINS: tuple[str, ...] = ("tensorflow-cpu==2.21.0", "keras==3.15.1")
+PINS: tuple[str, ...] = ("tensorflow-cpu==2.21.0",)
 resident_bytes = 550 << 20
 
 SAVED_MODEL = "saved_model.pb"

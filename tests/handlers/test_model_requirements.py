@@ -10,6 +10,7 @@ import pytest
 from handlers.errors import ModelLoadError
 from handlers.frameworks import FRAMEWORKS
 from handlers.inspection import inspect_model
+from handlers.model_requirements import requirements_of
 from handlers.types import HandlerOptions, Requirements
 
 Make = Callable[..., Path]
@@ -123,3 +124,25 @@ def test_code_for_a_framework_that_nobody_has_runs_without_one(
     monkeypatch.setattr(FRAMEWORKS["sklearn"], "installed", lambda: False)
     files = {**SCRIPT, "model.joblib": "", "code/requirements.txt": "requests"}
     assert inspect_model(make(files), options).framework == "python"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "pins"),
+    [
+        ("tensorflow", "scipy\n", ("tensorflow-cpu==2.21.0",)),
+        ("tensorflow", "tensorflow==2.15.0  # what it was trained with\n", ()),
+        ("tensorflow", "tensorflow-gpu>=2\nscipy\n", ()),
+        ("tensorflow", "tensorflow_hub\n", ("tensorflow-cpu==2.21.0",)),
+        ("mxnet", "mxnet-cu112\n", ("numpy==1.23.5", "ml_dtypes==0.5.4")),
+        ("mxnet", "MXNet==1.9.1\nNumPy==1.22.4\n", ("ml_dtypes==0.5.4",)),
+    ],
+)
+def test_a_model_may_name_its_own_version_of_a_framework_that_lives_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str, pins: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(FRAMEWORKS[name], "installed", lambda: False)
+    file = tmp_path / "requirements.txt"
+    file.write_text(asked)
+    found = requirements_of(FRAMEWORKS[name], file)
+    assert found is not None
+    assert found.pins == pins

@@ -120,12 +120,17 @@ def test_a_directory_is_served_by_the_framework_that_wrote_its_file(
 def test_files_of_two_frameworks_are_nobodys_and_both_are_told(tmp_path: Path) -> None:
     directory = contents(tmp_path, {"a.json": JSON_MODEL, "b.onnx": b"", "c.txt": "notes"})
     assert for_artifact(directory) is None
-    assert claims(directory) == [("onnx", "b.onnx"), ("xgboost", "a.json")]
+    assert claims(directory) == [("xgboost", "a.json"), ("onnx", "b.onnx")]
+
+
+def test_two_files_of_one_framework_are_told_too(load: Load) -> None:
+    with pytest.raises(ModelLoadError, match=r"a\.json, b\.json could each be the model. Name"):
+        load({"a.json": JSON_MODEL, "b.json": JSON_MODEL, "c.json": "{}"})
 
 
 def test_without_code_files_of_two_frameworks_are_an_error_that_names_both(load: Load) -> None:
     files: dict[str, str | bytes] = {"a.json": JSON_MODEL, "b.onnx": b""}
-    with pytest.raises(ModelLoadError, match=r"b\.onnx \(onnx\), a\.json \(xgboost\) could each"):
+    with pytest.raises(ModelLoadError, match=r"a\.json \(xgboost\), b\.onnx \(onnx\) could each"):
         load(files)
 
 

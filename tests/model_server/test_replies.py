@@ -100,9 +100,18 @@ def test_a_stream_goes_out_chunk_by_chunk_and_ends_with_an_empty_one(
 
 
 def received_part(far: socket.socket) -> bytes:
-    head_bytes, body_bytes = wire.PREFIX.unpack(far.recv(wire.PREFIX.size, socket.MSG_WAITALL))
+    head_bytes, body_bytes = wire.PREFIX.unpack(exactly(far, wire.PREFIX.size))
     assert head_bytes == 0
-    return far.recv(body_bytes, socket.MSG_WAITALL) if body_bytes else b""
+    return exactly(far, body_bytes)
+
+
+def exactly(far: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        part = far.recv(count - len(data))
+        assert part, "it hung up"
+        data += part
+    return bytes(data)
 
 
 def test_the_time_limit_runs_only_while_a_chunk_is_made(

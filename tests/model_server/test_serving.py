@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,9 @@ def echo(batch: Sequence[Request]) -> list[Response | HandlerError]:
     return [Response(request.body, "text/plain") for request in batch]
 
 
+ALONE = ModelSettings()
+
+
 class Bench:
     """A listening socket, a leash and a slot; ``serve`` runs until the backlog is empty."""
 
@@ -83,12 +87,12 @@ class Bench:
         self.clients.append(client)
         return client
 
-    def serve(self, model: Batching, settings: ModelSettings = ModelSettings()) -> None:
+    def serve(self, model: Batching, settings: ModelSettings = ALONE) -> None:
         """Answer what waits, then leave."""
         self.far_leash.close()
         self.serving(model, settings).run()
 
-    def serving(self, model: Batching, settings: ModelSettings = ModelSettings()) -> Serving:
+    def serving(self, model: Batching, settings: ModelSettings = ALONE) -> Serving:
         return Serving(model, self.listener, self.leash, self.slot, settings)
 
     def answers(self) -> list[tuple[wire.ReplyHead, bytes]]:
@@ -288,11 +292,13 @@ def test_streams_of_a_batch_take_turns(bench: Bench) -> None:
     bench.ask(b"b")
     bench.serve(Batching(both), of(2))
     assert order == ["a0", "b0", "a1", "b1", "a2", "b2"]
+    chunk, end = wire.PREFIX.pack(0, 1) + b"x", wire.PREFIX.pack(0, 0)
     for client in bench.clients:
-        head, body = wire.Receiver().receive(client)
-        assert wire.decode_reply(head).streams
-        data = b"".join(iter(lambda client=client: client.recv(4096), b""))  # type: ignore[misc]
-        assert data == (wire.PREFIX.pack(0, 1) + b"x") * 3 + wire.PREFIX.pack(0, 0)
+        data = b"".join(iter(partial(client.recv, 4096), b""))
+        head_bytes, body_bytes = wire.PREFIX.unpack_from(data)
+        assert wire.decode_reply(data[wire.PREFIX.size :][:head_bytes]).streams
+        assert data[-len(b"first") - len(chunk * 3 + end) :] == b"first" + chunk * 3 + end
+        assert body_bytes == len(b"first")
 
 
 def test_a_request_whose_stream_fails_is_counted_as_failed(bench: Bench) -> None:

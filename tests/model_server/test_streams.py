@@ -13,7 +13,7 @@ import pytest
 
 from ..contract.endpoint import Endpoint, assert_error, path_of
 from ..contract.polling import eventually
-from ..contract.raw import post
+from ..contract.raw import post, request
 from ..contract.server import OwnServer, Server
 from . import inside
 from .conftest import QUICK, Yard
@@ -372,3 +372,13 @@ def test_a_stream_that_found_its_process_dead_comes_from_the_next_one(here: Yard
     for _ in range(3):
         inside.kill(*inside.pids(endpoint, name))
         assert endpoint.invoke(name, order("a", "b")).text == "ab"
+
+
+def test_a_head_request_for_a_stream_is_refused_without_a_body(
+    here: Yarded, opened: Streaming
+) -> None:
+    name = here[1].loaded(BEHAVIOUR)
+    opened.send(request("HEAD", path_of(name) + "/invoke"))
+    assert opened.receive(has_body=False).status == 405
+    opened.ask(name, order("x"))
+    assert opened.receive().body == b"x"

@@ -17,8 +17,8 @@ from ..contract.polling import eventually
 from ..contract.processes import is_running
 from ..contract.server import OwnServer, Server
 from . import inside
-from .conftest import QUICK
-from .told import load, running
+from .conftest import QUICK, Yard
+from .told import load, make, running
 from .traffic import Traffic
 
 MIB = 1 << 20
@@ -250,3 +250,95 @@ def test_numpy_and_torch_draw_different_numbers_in_each_worker(
     assert eventually(all_have_answered)
     for position in (0, 1):
         assert len({drawn[position] for drawn in first.values()}) == 3
+
+
+def test_deaths_of_any_process_under_load_cost_only_what_was_in_hand(
+    here: Yarded, loads: Path
+) -> None:
+    own, endpoint = here
+    before = own.processes()
+    name = load(endpoint, own, BEHAVIOUR, "min_workers = 2\nmax_workers = 4", LOADS=loads)
+    kills = 12
+    with Traffic(own, name, body=b"") as traffic:
+        for number in range(kills):
+            every = sorted({template(endpoint, name), *inside.pids(endpoint, name)} - {0})
+            inside.kill(every[number % len(every)])
+            traffic.wait_for_more(10)
+    assert traffic.outcomes.keys() <= {200, 500}, traffic.messages
+    assert traffic.failed <= kills
+    assert eventually(lambda: len(inside.pids(endpoint, name)) >= 2)
+    assert endpoint.unload(name).status_code == 200
+    assert eventually(lambda: own.processes() <= before)
+
+
+def test_loads_and_unloads_that_race_leave_no_process(
+    here: Yarded, threads: ThreadPoolExecutor, loads: Path
+) -> None:
+    own, endpoint = here
+    made = make(own.models_dir, BEHAVIOUR, "min_workers = 3", LOADS=loads)
+    before = own.processes()
+    for _ in range(6):
+        work = [threads.submit(endpoint.load_url, "raced", str(made)) for _ in range(3)]
+        work += [threads.submit(endpoint.unload, "raced") for _ in range(3)]
+        assert {each.result().status_code for each in work} <= {200, 404, 409, 503}
+    endpoint.unload("raced")
+    assert eventually(lambda: own.processes() <= before), own.processes() - before
+
+
+def test_a_template_forks_on_when_the_zygote_that_it_came_from_is_dead(
+    here: Yarded, loads: Path
+) -> None:
+    own, endpoint = here
+    name = load(endpoint, own, BEHAVIOUR, "min_workers = 2", LOADS=loads)
+    first = template(endpoint, name)
+    for pid in inside.zygotes(own):
+        inside.kill(pid)
+    before = inside.pids(endpoint, name)
+    inside.kill(min(before))
+    assert fresh(endpoint, name, 2, {min(before)})
+    assert template(endpoint, name) == first
+    assert len(lines(loads)) == 1
+    assert endpoint.unload(name).status_code == 200
+    assert not is_running(first)
+
+
+def test_a_forked_worker_over_the_time_limit_is_forked_anew(
+    here: Yarded, tmp_path: Path, loads: Path
+) -> None:
+    own, endpoint = here
+    settings = "min_workers = 2\nrequest_timeout_seconds = 0.5"
+    name = load(endpoint, own, BEHAVIOUR, settings, LOADS=loads)
+    before = inside.pids(endpoint, name)
+    order = json.dumps({"wait": str(tmp_path / "never")}).encode()
+    assert endpoint.invoke(name, order).status_code == 504
+    assert eventually(lambda: len(inside.pids(endpoint, name) - before) == 1)
+    assert eventually(lambda: len(inside.pids(endpoint, name)) == 2)
+    assert len(lines(loads)) == 1
+
+
+def test_a_killed_server_leaves_no_template_and_none_of_its_workers(
+    yard: Yard, loads: Path
+) -> None:
+    own, endpoint = yard()
+    name = load(endpoint, own, BEHAVIOUR, "min_workers = 3", LOADS=loads)
+    every = {template(endpoint, name), *inside.pids(endpoint, name)}
+    own.process.kill()
+    own.process.wait()
+    assert eventually(lambda: not any(map(is_running, every)) and not own.processes())
+
+
+def test_a_server_that_stops_waits_for_forked_workers_only_as_long_as_they_have_requests(
+    yard: Yard, threads: ThreadPoolExecutor, tmp_path: Path, loads: Path
+) -> None:
+    own, endpoint = yard()
+    name = load(endpoint, own, BEHAVIOUR, "min_workers = 3", LOADS=loads)
+    begun, release = tmp_path / "begun", tmp_path / "release"
+    order = json.dumps({"touch": str(begun), "wait": str(release)}).encode()
+    request = threads.submit(endpoint.invoke, name, order)
+    assert eventually(begun.exists)
+    stopped = threads.submit(own.stop)
+    assert eventually(lambda: own.ping_status() == 0)
+    release.touch()
+    assert request.result().status_code == 200
+    assert stopped.result() == 0
+    assert eventually(lambda: not own.processes(), within_seconds=3)

@@ -235,3 +235,13 @@ def test_dead_workers_of_a_grown_model_are_replaced(
     answers = work.release()
     assert sum("pid" in answer for answer in answers) == 2
     assert measured(endpoint, lambda now: now("model_restarts_total", model=name) == 1)
+
+
+def test_rises_and_falls_under_steady_load_lose_no_request(here: Yarded) -> None:
+    own, endpoint = here
+    name = load(endpoint, own, "sleeps", "max_workers = 4")
+    for clients in (8, 1, 8, 1):
+        with Traffic(own, name, clients=clients, body=b"0.02") as traffic:
+            assert eventually(lambda: (len(inside.pids(endpoint, name)) > 2) == (clients > 1))  # noqa: B023
+            traffic.wait_for_more(20)
+        assert traffic.failed == 0, traffic.messages
