@@ -108,10 +108,11 @@ the machine meanwhile.
   built by an earlier server.
 - Streams: the generator yields the time at which it yields; the client reads the clock when the
   bytes are there. 150 streams one after another, of 6 chunks each with 10 ms between them.
-- Threads: a client for each model, which asks again when it has its answer, in NPY; 3 rounds of 2
-  s.
+- Threads: a client for each model, which asks again when it has its answer, in NPY; 3 rounds of
+  2 s.
 - Frameworks: the zygote is not warm at the first load of a server with `MODELYARD_PRELOAD=none`.
-  The cost of a further model is that of 8 more, each has answered once."""
+  The cost of a further model is that of 8 more, each has answered once.
+"""
 
 
 Table = list[tuple[str, ...]]

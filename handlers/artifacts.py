@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ WEIGHT_EXTENSIONS = frozenset(
         *(".bst", ".cbm", ".lgb", ".model", ".skops", ".ubj", ".xgb"),
     }
 )
+
+MAX_FILES_BELOW = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +74,19 @@ def pick(names: Iterable[str], extensions: Sequence[str]) -> str | None:
     if named:
         return named[0]
     return found[0] if len(found) == 1 else None
+
+
+def bytes_below(folder: Path) -> int:
+    """The size of all files in a directory and those in it, links not followed; 0 without one.
+
+    After MAX_FILES_BELOW files the rest is left out: that is no model's directory.
+    """
+    total = count = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            count += 1
+            if count > MAX_FILES_BELOW:
+                return total
+            with suppress(OSError):  # gone meanwhile, as the load will tell
+                total += (Path(place) / name).lstat().st_size
+    return total

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from handlers.artifacts import Contents, holds_weights
+from handlers.artifacts import Contents, bytes_below, holds_weights
 from handlers.errors import ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact
 from handlers.imports import imported_modules
@@ -72,10 +72,20 @@ def _read_root(model_dir: Path) -> tuple[Contents, int]:
 
 
 def _uncounted_bytes(root: Contents, artifact: str | None) -> int:
-    """The size of an artifact whose name does not say that it holds weights, such as a .json."""
-    if artifact not in root.files or holds_weights(artifact):
+    """What a load reads and ``_read_root`` has not counted.
+
+    An artifact whose name does not say that it holds weights, such as a .json, and what lies in
+    directories: those of a SavedModel, or the one that is the artifact.
+    """
+    if artifact is None:
         return 0
-    return (root.path / artifact).stat().st_size
+    path = root.path / artifact
+    if artifact in root.files:
+        own = 0 if holds_weights(artifact) else path.stat().st_size
+        return own + (bytes_below(root.path / "variables") if path.suffix == ".pb" else 0)
+    directory = Path(artifact) if path.is_dir() else Path(artifact).parent
+    inside = directory.parts and not directory.is_absolute() and ".." not in directory.parts
+    return bytes_below(root.path / directory) if inside else 0
 
 
 def _choose(

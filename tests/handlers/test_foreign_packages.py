@@ -357,7 +357,7 @@ def predict_fn(data, model): return data.get_data().toarray()
     ]
     _, answers = serve({"code/inference.py": script}, asked)
     tables = [json.loads(body) for _, _, body in answers]
-    assert tables[1:] == [[[5, 0, 7], [0, 6, 0]], [[5, 0, 7]]]
+    assert tables[1:] == [[[0, 5, 0, 7], [0, 0, 6, 0]], [[5, 0, 7]]]
     assert tables[0][0] == [1, 2]
 
 

@@ -306,3 +306,16 @@ def test_links_that_lead_nowhere_are_passed_over(make: Make, options: HandlerOpt
     model_dir = make({"model.joblib": "123"})
     (model_dir / "other.joblib").symlink_to(model_dir / "gone")
     assert inspect_model(model_dir, options).weight_bytes == 3
+
+
+@pytest.mark.parametrize("place", ["", "1/", "export/Servo/1/"])
+def test_all_of_a_saved_model_counts_but_not_what_lies_beside_it(
+    make: Make, options: HandlerOptions, place: str
+) -> None:
+    files = {
+        f"{place}saved_model.pb": "12345",
+        f"{place}variables/variables.index": "12",
+        f"{place}variables/variables.data-00000-of-00001": "123",
+        "assets/notes.txt": "1234567",
+    }
+    assert inspect_model(make(files), options).weight_bytes == 10

@@ -24,28 +24,23 @@ def csv_to_dmatrix(input: str | bytes, dtype: Any = None) -> Any:
 
 
 def libsvm_to_dmatrix(string_like: str | bytes) -> Any:
-    """Rows of ``label index:value …``; indices count from 1 unless one is 0."""
+    """Rows of ``label index:value …``; as in XGBoost indices count from 0, and absent is missing."""
     import numpy as np
     import xgboost as xgb
+    from scipy.sparse import csr_matrix
 
     text = string_like if isinstance(string_like, str) else bytes(string_like).decode()
-    rows = [
-        {int(index): float(value) for index, _, value in _pairs(line)}
-        for line in text.strip().split("\n")
-    ]
-    indices = [index for row in rows for index in row]
-    if not indices:
-        return xgb.DMatrix(np.empty((0, 0)))
-    first = min(1, *indices)
-    table = np.zeros((len(rows), max(indices) - first + 1))
-    for number, row in enumerate(rows):
-        for index, value in row.items():
-            table[number, index - first] = value
-    return xgb.DMatrix(table)
+    rows = [_pairs(line) for line in text.split("\n") if line.strip()]
+    pairs = [pair for row in rows for pair in row]
+    values, columns = np.array([v for _, v in pairs]), np.array([c for c, _ in pairs], dtype=int)
+    ends = np.cumsum([0, *map(len, rows)])
+    width = max((column for column, _ in pairs), default=-1) + 1
+    return xgb.DMatrix(csr_matrix((values, columns, ends), shape=(len(rows), width)))
 
 
-def _pairs(line: str) -> list[tuple[str, str, str]]:
-    return [token.partition(":") for token in line.split() if ":" in token]
+def _pairs(line: str) -> list[tuple[int, float]]:
+    cut = [token.partition(":") for token in line.split() if ":" in token]
+    return [(int(index), float(value)) for index, _, value in cut]
 
 
 def decode(obj: Any, content_type: str) -> Any:
