@@ -99,9 +99,12 @@ class Archives:
 
     def _find(self, name: str) -> Path:
         """The archive or directory of that name. Raises BadRequest or ModelNotFound."""
-        parts = Path(name).parts
-        if "\0" in name or not parts or Path(name).is_absolute() or ".." in parts:
+        path = Path(name)
+        # One spelling for each archive: every other would be one more model.
+        if "\0" in name or not path.parts or ".." in path.parts or path.is_absolute():
             raise BadRequest(f"{shown(name)} is no name of an archive below {self._folder}")
+        if str(path) != name:
+            raise BadRequest(f"{shown(name)} must be written {shown(str(path))}")
         path = self._folder / name
         try:
             if path.is_file() or path.is_dir():

@@ -135,6 +135,10 @@ class Upkeep:
     async def _give_up(self, model: Model, problem: Problem) -> None:
         if model.state is not State.RESTARTING:  # it goes on with the workers that it has
             model.wanted_workers = max(model.ready_workers, 1)
+            self._resting_until[model] = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
+            text = "goes on with %d of %d processes: %s"
+            count, least = model.ready_workers, model.plan.settings.min_workers
+            log.error(text, count, least, problem.message, extra={"model": model.name})
             return
         text = f"{shown(model.name)} cannot be brought back: {problem.message}"
         model.problem = ModelFailed(text).problem()
@@ -152,12 +156,25 @@ class Upkeep:
         """Add and remove workers as requests come and go. Runs for ever."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            self._resting_until = {m: t for m, t in self._resting_until.items() if t > now}
+            for model in self._models.values():
+                self._restore(model)
             elastic = [model for model in self._models.values() if _is_elastic(model)]
             for gone in set(self._demand) - set(elastic):
                 del self._demand[gone]
-                self._resting_until.pop(gone, None)
             if elastic:
                 await self._look_at(elastic)
+
+    def _restore(self, model: Model) -> None:
+        """Try once more for the workers that it should have at least, when it has rested."""
+        least = model.plan.settings.min_workers
+        if model.state is not State.READY or model.wanted_workers >= least or self.stopping:
+            return
+        if model not in self._resting_until and not model.reviving:
+            model.wanted_workers = least
+            model.failed_starts = GIVE_UP_AFTER - 1  # one attempt
+            self._fill_up(model)
 
     async def _look_at(self, models: list[Model]) -> None:
         """A queue can only be there when all workers are busy: only then the kernel is asked."""
@@ -179,7 +196,7 @@ class Upkeep:
             ),
             now=now,
         )
-        rested = now > self._resting_until.get(model, 0.0)
+        rested = model not in self._resting_until
         if wanted > model.wanted_workers and rested and not model.reviving:
             self._spawn(self._grow(model, wanted))
         elif wanted < model.wanted_workers:

@@ -36,6 +36,11 @@ _TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "spiece", "sentencepiece", "
 _TOKENIZER_ENDS = (".model", ".tiktoken", ".tokenizer")
 _TASKS_WITHOUT_TEXT = ("image", "audio", "video", "object", "depth", "mask-gen", "keypoint", "auto")
 
+# In the names of tasks whose pipelines take a text for the address of an image or a sound.
+_MEDIA = ("image", "audio", "video", "object", "depth", "mask-gen", "keypoint", "speech",
+          "document", "visual", "any-to-any")  # fmt: skip
+_LINKS = ("http://", "https://", "file:")
+
 
 def installed() -> bool:
     """Whether transformers and torch can be imported."""
@@ -208,12 +213,33 @@ def predict_fn(data: Any, model: Any) -> Any:
     if isinstance(model, torch.nn.Module) or not callable(model):
         return pytorch.predict_fn(data, model)
     inputs, parameters = _unpacked(data)
+    if any(word in str(getattr(model, "task", "")) for word in _MEDIA):
+        _refuse_links(inputs)
     try:
         return model(inputs, **parameters)
     except (ValueError, TypeError, LookupError) as error:  # how pipelines say: not such inputs
         raise InvalidInput(
             f"The model does not take these inputs and parameters: {type(error).__name__}: {error}"
         ) from error
+
+
+def _refuse_links(inputs: Any) -> None:
+    """Raise for what a pipeline of images or sounds would fetch, or open on this machine."""
+    if isinstance(inputs, list | dict):
+        for item in inputs.values() if isinstance(inputs, dict) else inputs:
+            _refuse_links(item)
+    elif isinstance(inputs, str) and (inputs.startswith(_LINKS) or _is_path(inputs)):
+        raise InvalidInput(
+            "Links and paths are not followed. Send the image or the sound itself, with its "
+            "content type or as base64."
+        )
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, or with characters that no path has
+        return False
 
 
 def _unpacked(data: Any) -> tuple[Any, dict[str, Any]]:

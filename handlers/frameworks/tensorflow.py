@@ -12,6 +12,7 @@ import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 # Where a SavedModel lies in archives: numbered versions, alone or under one name.
 _MAX_DIRECTORIES = 32  # looked into; an archive of more is no model's
+_MAX_NAMES = 256  # in each of them
 
 
 def installed() -> bool:
@@ -81,7 +83,7 @@ def _inside(folder: Path) -> Path | None:
         if (place / SAVED_MODEL).is_file():
             return place / SAVED_MODEL
         if place.is_dir():
-            names = tuple(path.name for path in place.iterdir())
+            names = tuple(path.name for path in islice(place.iterdir(), _MAX_NAMES))
             if (found := _latest(place, names)) is not None:
                 return found
     return None

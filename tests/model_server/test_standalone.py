@@ -152,6 +152,17 @@ def test_a_name_that_is_no_name_below_the_folder_is_400(
     assert standalone_shared.endpoint.names() == set()
 
 
+@pytest.mark.parametrize(
+    "name", ["./echo.tar.gz", "echo.tar.gz/", "././echo.tar.gz", "a//echo.tar.gz"]
+)
+def test_an_archive_has_one_name_so_that_it_is_loaded_once(
+    standalone_shared: Standalone, name: str
+) -> None:
+    message = assert_error(standalone_shared.invoke(name), 400)
+    assert "must be written" in message and "echo.tar.gz'" in message
+    assert standalone_shared.endpoint.names() == set()
+
+
 @pytest.mark.parametrize("name", ["ec\0ho.tar.gz", "echo.tar.gz\0"])
 def test_a_name_with_nul_is_400(standalone_shared: Standalone, name: str) -> None:
     with standalone_shared.own.connect() as connection:

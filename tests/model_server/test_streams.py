@@ -173,6 +173,22 @@ def test_a_client_that_leaves_while_the_next_chunk_is_made_ends_the_generator(
     assert endpoint.invoke(name, order("x")).text == "x"
 
 
+def test_a_client_that_leaves_before_the_first_chunk_ends_the_generator(
+    here: Yarded, tmp_path: Path
+) -> None:
+    own, endpoint = here
+    name = endpoint.loaded(BEHAVIOUR)
+    begun, left, closed = tmp_path / "begun", tmp_path / "left", tmp_path / "closed"
+    with closing(Streaming(own)) as leaving:
+        endless = {"bytes": 1024, "times": 10**9}
+        leaving.ask(name, order({"touch": begun}, {"wait": left}, "one", endless, closed=closed))
+        assert eventually(begun.exists)
+    assert measured(endpoint, lambda now: now("http_in_flight") == 0)
+    left.touch()
+    assert eventually(closed.exists)
+    assert endpoint.invoke(name, order("x")).text == "x"
+
+
 def test_what_is_raised_before_the_first_chunk_has_its_status(here: Yarded) -> None:
     endpoint = here[1]
     name = endpoint.loaded(BEHAVIOUR)

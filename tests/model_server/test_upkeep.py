@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from model_server.backoff import RETRY_FAILED_AFTER_SECONDS
+
 from ..contract.endpoint import Endpoint
 from ..contract.polling import eventually
 from ..contract.server import OwnServer, Server
@@ -245,3 +247,35 @@ def test_rises_and_falls_under_steady_load_lose_no_request(here: Yarded) -> None
             assert eventually(lambda: (len(inside.pids(endpoint, name)) > 2) == (clients > 1))  # noqa: B023
             traffic.wait_for_more(20)
         assert traffic.failed == 0, traffic.messages
+
+
+FAILS_WHEN_TOLD = """
+from pathlib import Path
+def model_fn(model_dir):
+    if Path(model_dir, "broken").exists():
+        raise ValueError("told to fail")
+def transform_fn(model, body, content_type, accept):
+    return "ok"
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_replaced_is_missed_but_tried_again(here: Yarded) -> None:
+    own, endpoint = here
+    made = own.models_dir / "fails-when-told"
+    (made / "code").mkdir(parents=True)
+    (made / "code" / "inference.py").write_text(FAILS_WHEN_TOLD)
+    (made / "modelyard.toml").write_text("min_workers = 2\nshare_weights = false\n")
+    assert endpoint.load_url("failing", str(made)).status_code == 200
+    (made / "broken").touch()
+    inside.kill(min(inside.pids(endpoint, "failing")))
+    assert eventually(lambda: "goes on with 1 of 2 processes" in own.log.read_text())
+    assert endpoint.get("failing").json()["state"] == "READY"
+    assert endpoint.invoke("failing").text == "ok"
+    (made / "broken").unlink()
+    restored = eventually(
+        lambda: len(inside.pids(endpoint, "failing")) == 2,
+        within_seconds=RETRY_FAILED_AFTER_SECONDS + 10,
+    )
+    assert restored
+    assert endpoint.invoke("failing").text == "ok"

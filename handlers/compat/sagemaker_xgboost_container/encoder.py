@@ -24,7 +24,7 @@ def csv_to_dmatrix(input: str | bytes, dtype: Any = None) -> Any:
 
 
 def libsvm_to_dmatrix(string_like: str | bytes) -> Any:
-    """Rows of ``label index:value …``; as in XGBoost indices count from 0, and absent is missing."""
+    """Rows of ``label index:value …``; indices count from 0, and what is absent is missing."""
     import numpy as np
     import xgboost as xgb
     from scipy.sparse import csr_matrix

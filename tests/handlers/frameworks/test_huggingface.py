@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from model_server.settings import Settings
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is first imported
 
 import transformers
+from PIL import Image as image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers.utils.logging import disable_progress_bar
 
@@ -384,13 +386,41 @@ def test_models_of_other_makes_predict_as_with_pytorch() -> None:
 
 
 def test_sounds_stay_bytes_and_images_become_pictures() -> None:
-    image = pytest.importorskip("PIL.Image")
     assert huggingface.input_fn(b"RIFF", "audio/wav") == {"inputs": b"RIFF"}
     stream = io.BytesIO()
     image.new("L", (2, 3)).save(stream, "png")
     assert huggingface.input_fn(stream.getvalue(), "image/png")["inputs"].size == (2, 3)
     with pytest.raises(HandlerError, match="not an image") as caught:
         huggingface.input_fn(b"garbage", "image/png")
+    assert caught.value.status == 400
+
+
+@pytest.fixture
+def vision(tmp_path: Path, serve: Serve) -> Service:
+    """A classifier of images, served."""
+    config = transformers.ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        image_size=16, patch_size=8,
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "model")
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 16}}
+    (tmp_path / "model" / "preprocessor_config.json").write_text(json.dumps(processor))
+    return serve(tmp_path / "model")
+
+
+def test_an_image_comes_as_it_is_or_as_base64(vision: Service, ask: Ask) -> None:
+    stream = io.BytesIO()
+    image.effect_noise((20, 20), 50).convert("RGB").save(stream, "png")
+    found = answer(vision, ask(stream.getvalue(), "image/png"))
+    assert {item["label"] for item in found} == {"LABEL_0", "LABEL_1"}
+    encoded = base64.b64encode(stream.getvalue()).decode()
+    assert answer(vision, ask(json.dumps({"inputs": encoded})))[0] == pytest.approx(found[0])
+
+
+@pytest.mark.parametrize("inputs", ["http://127.0.0.1:1/a.png", [__file__], {"image": __file__}])
+def test_links_and_paths_to_images_are_not_followed(vision: Service, ask: Ask, inputs: Any) -> None:
+    with pytest.raises(HandlerError, match="are not followed") as caught:
+        vision.invoke(ask(json.dumps({"inputs": inputs})))
     assert caught.value.status == 400
 
 
