@@ -3,8 +3,8 @@
 The controller calls this for every load, for archives it knows nothing about, so it looks at the
 root, ``code/`` and ``MAR-INF/`` only, and never imports a model's code or a framework.
 
-Which code serves a model: ``handlers.programs``. Without code, the framework whose artifact lies in
-the root loads it.
+Which code serves a model: ``handlers.directory.programs``. Without code, the framework whose
+artifact lies in the root loads it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from handlers.artifacts import Contents, bytes_below, holds_weights
+from handlers.directory.artifacts import Contents, bytes_below, holds_weights
+from handlers.directory.imports import imported_modules
+from handlers.directory.manifest import MANIFEST, entry, read_manifest
+from handlers.directory.model_requirements import can_have, requirements_file, requirements_of
+from handlers.directory.model_settings import read_settings
+from handlers.directory.programs import Code, find_code, program_name
 from handlers.errors import ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact
-from handlers.imports import imported_modules
-from handlers.manifest import MANIFEST, entry, read_manifest
-from handlers.model_requirements import can_have, requirements_file, requirements_of
-from handlers.model_settings import read_settings
-from handlers.programs import Code, find_code, program_name
 from handlers.types import HandlerOptions, Interface, ModelPlan
 
 MAX_LISTED = 20  # names in an error message

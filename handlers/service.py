@@ -12,16 +12,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from handlers.awaiting import has_event_loop
-from handlers.context import Context
-from handlers.custom_service import load_custom_service
+from handlers.directory.manifest import read_manifest
+from handlers.directory.programs import DEFAULT_PROGRAM
+from handlers.directory.torchserve_config import torchserve_config
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import FRAMEWORKS
-from handlers.manifest import read_manifest
-from handlers.programs import DEFAULT_PROGRAM
-from handlers.sagemaker_functions import load_functions
-from handlers.torchserve import load_torchserve
-from handlers.torchserve_config import torchserve_config
+from handlers.interfaces.awaiting import has_event_loop
+from handlers.interfaces.context import Context
+from handlers.interfaces.custom_service import load_custom_service
+from handlers.interfaces.sagemaker_functions import load_functions
+from handlers.interfaces.torchserve import load_torchserve
+from handlers.interfaces.user_code import add_to_path
+from handlers.interfaces.user_errors import load_error, prediction_error
 from handlers.types import (
     HandlerOptions,
     Interface,
@@ -31,8 +33,6 @@ from handlers.types import (
     Response,
     Service,
 )
-from handlers.user_code import add_to_path
-from handlers.user_errors import load_error, prediction_error
 
 log = logging.getLogger("modelyard.handlers")
 

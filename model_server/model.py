@@ -112,9 +112,7 @@ class Worker:
 
     def info(self) -> wire.WorkerInfo:
         """For ``GET /models/{name}``."""
-        return wire.WorkerInfo(
-            self.pid, self.has_request, self.slot[STARTED], self.private_bytes
-        )
+        return wire.WorkerInfo(self.pid, self.has_request, self.slot[STARTED], self.private_bytes)
 
 
 @dataclass(eq=False)

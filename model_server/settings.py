@@ -11,8 +11,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from handlers.directory.setting_values import KEYS, problem_of
 from handlers.frameworks import FRAMEWORKS
-from handlers.setting_values import KEYS, problem_of
 from handlers.types import HandlerOptions, ModelSettings
 
 MIB = 1 << 20

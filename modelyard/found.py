@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from container.environment import source_of
-from handlers.imports import defined_names
+from handlers.directory.imports import defined_names
+from handlers.directory.manifest import read_manifest
+from handlers.directory.model_settings import ENVIRONMENT, chosen_settings
+from handlers.directory.setting_values import KEYS
 from handlers.inspection import inspect_model
-from handlers.manifest import read_manifest
-from handlers.model_settings import ENVIRONMENT, chosen_settings
-from handlers.sagemaker_functions import ARGUMENTS
-from handlers.setting_values import KEYS
+from handlers.interfaces.sagemaker_functions import ARGUMENTS
 from handlers.types import Interface, ModelPlan
 from model_server.settings import Settings
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.frameworks import (
     catboost,
     huggingface,

@@ -7,12 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers import tables, thread_pools
-from handlers.artifacts import Contents
+from handlers.data import tables
+from handlers.directory.artifacts import Contents
+from handlers.directory.recognition import PICKLES, is_pickle_of, pick_recognised
 from handlers.errors import ModelLoadError
 from handlers.frameworks import python, sklearn
-from handlers.pickles import load_pickle
-from handlers.recognition import PICKLES, is_pickle_of, pick_recognised
+from handlers.frameworks.parts import thread_pools
+from handlers.frameworks.parts.pickles import load_pickle
 from handlers.types import ModelPlan, Resources
 
 NAME = "catboost"

@@ -14,13 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers import codecs
-from handlers.artifacts import Contents
+from handlers.data import codecs
+from handlers.data.media_types import CSV, JSON, parse
+from handlers.directory.artifacts import Contents
+from handlers.directory.pretrained import check_task, read_config, task_of, weights_of
 from handlers.errors import InvalidInput, ModelLoadError, UnsupportedContentType
 from handlers.frameworks import python, pytorch
-from handlers.media_types import CSV, JSON, parse
-from handlers.pretrained import check_task, read_config, task_of, weights_of
-from handlers.text_tasks import TEXT_TASKS, text_task
+from handlers.frameworks.parts.text_tasks import TEXT_TASKS, text_task
 from handlers.types import ModelPlan, Resources
 
 NAME = "huggingface"

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
 from handlers.types import ModelPlan, Resources

@@ -13,12 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from handlers import thread_pools
-from handlers.artifacts import Contents, pick
-from handlers.envelopes import bare_rows
+from handlers.data.envelopes import bare_rows
+from handlers.data.tables import blamed_on_input, first_line
+from handlers.directory.artifacts import Contents, pick
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
-from handlers.tables import blamed_on_input, first_line
+from handlers.frameworks.parts import thread_pools
 from handlers.types import ModelPlan, Resources
 
 NAME = "onnx"

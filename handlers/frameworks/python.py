@@ -8,9 +8,9 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from handlers import codecs
-from handlers.artifacts import Contents
-from handlers.envelopes import Convert, opened
+from handlers.data import codecs
+from handlers.data.envelopes import Convert, opened
+from handlers.directory.artifacts import Contents
 from handlers.errors import ModelLoadError
 from handlers.types import ModelPlan, Resources
 

@@ -12,15 +12,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from handlers.artifacts import Contents, pick
-from handlers.codecs import STR_TYPES
+from handlers.data.codecs import STR_TYPES
+from handlers.data.media_types import JSON, JSON_LINES, ND_JSON, parse
+from handlers.directory.artifacts import Contents, pick
+from handlers.directory.pretrained import weights_of
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
-from handlers.media_types import JSON, JSON_LINES, ND_JSON, parse
-from handlers.pretrained import weights_of
+from handlers.interfaces.user_code import classes_of, import_file
+from handlers.interfaces.user_errors import is_out_of_memory
 from handlers.types import Interface, ModelPlan, Resources
-from handlers.user_code import classes_of, import_file
-from handlers.user_errors import is_out_of_memory
 from handlers.weights import build_module, is_torchscript, load_weights
 
 NAME = "pytorch"

@@ -16,11 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from handlers.artifacts import Contents, pick
-from handlers.envelopes import INSTANCES, Envelope, Reply
+from handlers.data.envelopes import INSTANCES, Envelope, Reply
+from handlers.directory.artifacts import Contents, pick
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
-from handlers.tensorflow_serving import (
+from handlers.frameworks.parts.tensorflow_serving import (
     PREDICTIONS,
     Call,
     by_name,
@@ -29,8 +29,8 @@ from handlers.tensorflow_serving import (
     signature_of,
     with_bytes,
 )
+from handlers.interfaces.user_errors import is_out_of_memory
 from handlers.types import ModelPlan, Resources
-from handlers.user_errors import is_out_of_memory
 
 log = logging.getLogger("modelyard.handlers")
 

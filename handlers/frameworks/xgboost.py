@@ -7,15 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from handlers import tables, thread_pools
-from handlers.artifacts import Contents
-from handlers.codecs import decode_text
-from handlers.envelopes import Rows
+from handlers.data import tables
+from handlers.data.codecs import decode_text
+from handlers.data.envelopes import Rows
+from handlers.data.media_types import CSV, parse
+from handlers.directory.artifacts import Contents
+from handlers.directory.recognition import PICKLES, is_pickle_of, pick_recognised
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python, sklearn
-from handlers.media_types import CSV, parse
-from handlers.pickles import load_pickle
-from handlers.recognition import PICKLES, is_pickle_of, pick_recognised
+from handlers.frameworks.parts import thread_pools
+from handlers.frameworks.parts.pickles import load_pickle
 from handlers.types import ModelPlan, Resources
 
 NAME = "xgboost"

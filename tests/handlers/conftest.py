@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from handlers.awaiting import close_event_loop
 from handlers.inspection import inspect_model
+from handlers.interfaces.awaiting import close_event_loop
 from handlers.service import load_service
 from handlers.types import HandlerOptions, Headers, Request, Service
 

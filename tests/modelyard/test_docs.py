@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from handlers.model_settings import read_settings
-from handlers.setting_values import KEYS, RANGES
+from handlers.directory.model_settings import read_settings
+from handlers.directory.setting_values import KEYS, RANGES
 from handlers.types import ModelSettings
 
 from .conftest import Modelyard

@@ -10,7 +10,7 @@ from typing import Any
 import catboost as cb
 import pytest
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import catboost
 from handlers.types import Request, Response, Service

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS, for_artifact
 from tests.environments import interpreter
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 FORKS = """
 import os, random, sys
 from pathlib import Path
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS
 
 framework = FRAMEWORKS[sys.argv[1]]
@@ -102,7 +102,7 @@ print(*sorted({"torch", "numpy", "sklearn", "joblib", "safetensors"} & set(sys.m
 def test_looking_for_a_framework_does_not_import_it() -> None:
     code = """
 import sys
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.frameworks import FRAMEWORKS
 print(all(framework.installed() for framework in FRAMEWORKS.values() if not framework.PINS))
 print(*sorted({"torch", "numpy", "sklearn", "joblib", "safetensors"} & set(sys.modules)))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import FRAMEWORKS, for_artifact, huggingface
 from handlers.inspection import inspect_model

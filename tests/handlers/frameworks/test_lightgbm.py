@@ -13,7 +13,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import lightgbm
 from handlers.types import Interface, ModelPlan, Request, Resources, Response, Service

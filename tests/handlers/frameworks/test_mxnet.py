@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import for_artifact, mxnet
 from handlers.inspection import inspect_model

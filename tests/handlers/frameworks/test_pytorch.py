@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import pytorch
 from handlers.inspection import inspect_model

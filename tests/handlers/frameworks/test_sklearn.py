@@ -174,10 +174,10 @@ def test_without_pandas_named_rows_are_refused_and_others_are_not(tmp_path: Path
 import sys
 sys.modules["pandas"] = None
 import numpy
-import handlers.tables
-handlers.tables.find_spec = lambda name: None
+import handlers.data.tables
+handlers.data.tables.find_spec = lambda name: None
 from handlers.frameworks import sklearn
-from handlers.pickles import load_pickle
+from handlers.frameworks.parts.pickles import load_pickle
 from pathlib import Path
 model = load_pickle(Path({str(tmp_path)!r}, "model.pkl"))
 print(sklearn.predict_fn(numpy.ones((1, 2)), model))

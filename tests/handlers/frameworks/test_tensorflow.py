@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import for_artifact, tensorflow
 from handlers.inspection import inspect_model

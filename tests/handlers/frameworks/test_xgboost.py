@@ -13,7 +13,7 @@ import xgboost as xgb
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from handlers.artifacts import Contents
+from handlers.directory.artifacts import Contents
 from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import for_artifact, xgboost
 from handlers.inspection import inspect_model

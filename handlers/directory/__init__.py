@@ -1,0 +1,1 @@
+"""What a model's directory says: read, and never run."""

@@ -1,0 +1,1 @@
+"""The conventions that models' own code follows, and how that code is called."""
