@@ -19,101 +19,7 @@ WORDS = {"Measure", "Unit", "Target", "Met"}  # columns of text; others are numb
 NONE = "-"
 MET = {None: NONE, True: "yes", False: "no"}
 GIB_KIB = 1 << 20
-PAGE = """\
-# Benchmarks
-
-Modelyard beside AWS multi-model-server 1.1.11 (with sagemaker-inference 1.10.1), measured in
-{kind} by `./scripts/bench` on {date}.
-
-{machine}
-
-![How many times better Modelyard is](benchmarks.png)
-
-{compared}
-
-{failures}What only Modelyard does, or does here:
-
-{alone}
-
-## Second workers
-
-A model of 400 MB, `min_workers = 1`, `max_workers = 2`, and a queue. *Shared* workers are forked
-from the loaded model; *not shared* is `share_weights = false`, where each loads for itself.
-
-{workers}
-
-## Threads
-
-Eight models of ten million parameters, 16 rows a request, all asked at once; then one of them while
-the others rest. *Spinning* is `OMP_WAIT_POLICY=ACTIVE`, where threads without work keep their core
-busy; Modelyard sets `PASSIVE`.
-
-{threads}
-
-`threads` is 1 unless it is set: a server of many models is the left part of this table, and what
-one of them could gain is the right part. On more cores than models ask for at once, set it.
-
-## Frameworks
-
-A tiny model of each framework installed here, without code of its own except for `python`. MXNet
-and TensorFlow are not: they have environments of their own.
-
-{frameworks}
-
-## What holds it back
-
-- A model that computes is bound by its own work, in both servers. Of about 0.2 ms that a
-  scikit-learn request takes in the model's process, two thirds are `LogisticRegression.predict`
-  itself; on two cores, client, gateway and model share what is left. The torch model is all matrix
-  product.
-- Memory after the start is that of three warm zygotes, one for each framework; `MODELYARD_PRELOAD`
-  narrows them. From the second model on it pays back.
-- What a batch gains is what the library gains on this machine: the weights are read from memory
-  once for 8 rows. Decoding and encoding stay the same for each row.
-- Requests that wait are looked for every 100 ms: most of the time until a second worker takes one.
-- A load whose zygote is not warm is the import of the framework.
-
-## How to run it
-
-`./scripts/bench` makes both environments (Java and wrk come from Debian when run as root), takes
-about 14 minutes and rewrites this page. `--quick` measures each thing once in about 6 minutes,
-`--only NAME ...` runs some of the benchmarks; neither touches this page. Nothing else should run on
-the machine meanwhile.
-
-## How it was measured
-
-- Both servers load the same directories with the same `code/inference.py`, one worker a model, and
-  `OMP_NUM_THREADS=1`. multi-model-server runs AWS's inference toolkit through a handler function.
-- Both have loaded and unloaded one tiny torch model before anything but the start is measured. The
-  tiny model is `Linear(4, 2)`; files are in the page cache.
-- Rates are wrk's, one thread, the servers in turn, the median of 3 rounds of 4 s after a
-  warm-up; client and servers share the cores. One failed request fails the benchmark.
-- Memory is the proportional set size (PSS) of all processes of a server; private memory is that
-  which no other process shares. Each model has answered once. multi-model-server stops at 50
-  models. The cost of a further model is the slope between the last two counts.
-- What is left after a stop is counted 5 s after the server's first process has gone (or 20 s after
-  SIGTERM), with one model loaded.
-- The 1 s load beside which the echo is measured sleeps: it shows whether a load blocks, not how the
-  cores are shared with a load that computes.
-- Batches: one row a request, 32 connections, `batch_size` 8 and 1 in turn, 3 rounds of 2 s; the
-  gain is the median of the rounds' own. The custom service with `handle()` is the same in both
-  servers; multi-model-server is given `batch_size` and a `max_batch_delay` of 100 ms when the model
-  is registered.
-- Second workers: the time from asking until ready is taken in a process that runs the controller's
-  parts (`benchmarks/worker_times.py`), since nobody outside sees the server ask; the median of 9.
-  The rest is seen from outside, in a server under 4 clients; both workers have answered when memory
-  is looked at. Memory is anonymous memory: mapped weights are page cache.
-- Environments: a wheel of one empty module, beside `code/requirements.txt`; loads with and without
-  in turn. Where no zygote was warm, `MODELYARD_PRELOAD` was `none`, and the cached environment was
-  built by an earlier server.
-- Streams: the generator yields the time at which it yields; the client reads the clock when the
-  bytes are there. 150 streams one after another, of 6 chunks each with 10 ms between them.
-- Threads: a client for each model, which asks again when it has its answer, in NPY; 3 rounds of
-  2 s.
-- Frameworks: the zygote is not warm at the first load of a server with `MODELYARD_PRELOAD=none`.
-  The cost of a further model is that of 8 more, each has answered once.
-"""
-
+PAGE = Path(__file__).with_name("page.md")
 
 Table = list[tuple[str, ...]]
 
@@ -135,7 +41,7 @@ def write_page(results: Results, directory: Path, *, quick: bool) -> None:
     """Write ``benchmarks.md`` and ``benchmarks.png`` into ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
     failures = "".join(f"- failed: {failure}\n" for failure in results.failures)
-    page = PAGE.format(
+    page = PAGE.read_text().format(
         date=datetime.date.today().isoformat(),
         machine=_machine(results.load_before),
         compared=_markdown(_compared(results)),

@@ -19,7 +19,7 @@ TWO = "min_workers = 1\nmax_workers = 2\n"
 ZYGOTES = {"MODELYARD_PRELOAD": "none"}  # as many as the model needs
 NOT_SHARED = "share_weights = false\n"
 ROUNDS = 9
-SCALE_UPS = 3
+SCALE_UPS = 2
 LIMIT_SECONDS = 180
 CLIENTS = 4
 

@@ -33,7 +33,7 @@ class Accounts:
         self._limit_bytes = limit_bytes
         self._overhead_bytes = overhead_bytes
         self._zygote_bytes = zygote_bytes
-        # What a model took the last time, by directory and number of workers.
+        # What a model took the last time, by url and number of workers.
         self._learned_bytes: dict[tuple[str, int], int] = {}
 
     def ledger(self) -> memory.Ledger:
@@ -44,12 +44,12 @@ class Accounts:
             held_bytes=sum(model.held_bytes for model in self._models.values()),
         )
 
-    def admit(self, plan: ModelPlan, environment_key: str) -> int:
+    def admit(self, url: str, plan: ModelPlan, environment_key: str) -> int:
         """What a load is predicted to take. Raises OutOfMemory when that does not fit."""
         settings = plan.settings
         need = memory.predict_bytes(
             weight_bytes=plan.weight_bytes,
-            learned_bytes=self._learned_bytes.get((plan.model_dir, settings.min_workers)),
+            learned_bytes=self._learned_bytes.get((url, settings.min_workers)),
             workers=settings.min_workers,
             shared=settings.share_weights,
         )
@@ -71,8 +71,7 @@ class Accounts:
         """Count a model with what its processes were measured to take."""
         model.held_bytes = sum(worker.private_bytes for worker in model.processes)
         if len(model.workers) == model.plan.settings.min_workers:
-            key = (model.plan.model_dir, len(model.workers))
-            self._learned_bytes[key] = model.held_bytes
+            self._learned_bytes[model.url, len(model.workers)] = model.held_bytes
 
     def check(self, model: Model) -> None:
         """Raise OutOfMemory when a model that has just loaded took more than there was."""

@@ -84,6 +84,7 @@ class Controller:
         self._stopping = False
         self._own_bytes = 0
         self._single_problem: Problem | None = None
+        self._has_deep_archives = False
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self, listener: socket.socket, run_dir: RunDir) -> None:
@@ -250,6 +251,10 @@ class Controller:
         try:
             await self._lifecycle.load(SINGLE_MODEL, self._settings.model_dir)
         except (ServerError, HandlerError) as error:
+            if await asyncio.to_thread(self._archives.lie_deeper):
+                log.info("%s holds archives: each is loaded on demand", self._settings.model_dir)
+                self._has_deep_archives = True
+                return
             self._single_problem = problem_of(error)
             log.error("cannot serve %s: %s", self._settings.model_dir, self._single_problem.message)
 
@@ -320,6 +325,10 @@ class Controller:
 
     async def _ensure(self, name: str) -> None:
         """Return when the model is hot; in single-model mode archives are loaded on demand."""
+        if not self._settings.multi_model:
+            model = self._models.get(name)
+            if model is not None and model.is_leaving:
+                await model.settled.wait()
         if not self._settings.multi_model and name not in self._models:
             if name == SINGLE_MODEL:
                 await self._ensure_single()
@@ -348,9 +357,9 @@ class Controller:
             raise ServerUnavailable("the server is stopping")
         if self._settings.multi_model:
             return  # it lives; what its models do is not the platform's business
-        self._check_single()
-        if self._archives.names():
+        if self._has_deep_archives or self._archives.names():
             return  # each is loaded when it is asked for
+        self._check_single()
         model = self._models.get(SINGLE_MODEL)
         if model is None or model.state is State.LOADING:
             raise ServerUnavailable("the model is still loading")

@@ -201,7 +201,7 @@ class Lifecycle:
     def _reserve(self, name: str, url: str, plan: ModelPlan, environment_key: str) -> Model:
         """Take the memory and the name, in one step."""
         try:
-            need = self._accounts.admit(plan, environment_key)
+            need = self._accounts.admit(url, plan, environment_key)
         except OutOfMemory:
             self.counts.failures += 1
             raise

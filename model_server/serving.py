@@ -12,10 +12,10 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from handlers.errors import HandlerError
-from handlers.types import Headers, ModelSettings, Request, Response, Service
+from handlers.types import Headers, ModelSettings, Request, Response
 from model_server import logs, wire
 from model_server.replies import Reply, Stream, failure, send, success
 from model_server.stats import (
@@ -41,6 +41,21 @@ log = logging.getLogger("modelyard.worker")
 _CHECK_HANGUP_NS = 20_000_000
 
 
+class Answering(Protocol):
+    """What this needs of a ``LoadedModel``."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether requests may be answered together."""
+
+    def invoke(self, request: Request) -> Response:
+        """Answer one request, or raise a ``HandlerError``."""
+        ...
+
+    def try_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError] | None:
+        """Answer requests together; None when each should be tried alone."""
+
+
 class Call(NamedTuple):
     """A request and the connection that its answer goes to."""
 
@@ -54,7 +69,7 @@ class Serving:
 
     def __init__(
         self,
-        service: Service,
+        service: Answering,
         listener: socket.socket,
         leash: socket.socket,
         slot: memoryview,
@@ -78,8 +93,9 @@ class Serving:
         while (connection := self._next()) is not None:
             calls = self._gather(connection)
             try:
-                if calls:
-                    self._answer(calls)
+                if len(calls) == 1 or (calls and not self._answer(calls)):
+                    for call in calls:
+                        self._answer([call])
             finally:
                 for call in calls:
                     call.connection.close()
@@ -140,7 +156,8 @@ class Serving:
 
     # --- answering ------------------------------------------------------------------------------
 
-    def _answer(self, calls: list[Call]) -> None:
+    def _answer(self, calls: list[Call]) -> bool:
+        """Answer a request, or several at once; False when these must be tried one by one."""
         slot, now = self._slot, time.monotonic_ns()
         slot[REQUEST_KEY] = calls[0].key
         if len(calls) > 1:
@@ -148,11 +165,13 @@ class Serving:
         slot[STARTED] += len(calls)
         slot[BUSY_SINCE_NS] = now
         logs.context.request_id = calls[0].request.request_id
+        answered = True
         try:
-            self._handle(calls)
+            answered = self._handle(calls)
         finally:
             if os.getpid() == self._pid:
-                self._count(now, len(calls))
+                self._count(now, len(calls), answered)
+        return answered
 
     def _note_batch(self, calls: Sequence[Call]) -> None:
         for index, call in enumerate(calls[1:]):
@@ -160,21 +179,27 @@ class Serving:
         self._slot[FURTHER] = len(calls) - 1
         self._slot[BATCHES] += 1
 
-    def _count(self, started_ns: int, requests: int) -> None:
+    def _count(self, started_ns: int, requests: int, answered: bool) -> None:
         slot, ended = self._slot, time.monotonic_ns()
-        slot[FINISHED] += requests
+        if answered:
+            slot[FINISHED] += requests
+            slot[FIRST_BUCKET + bucket(ended - started_ns)] += requests
+        else:  # they start again, each with a time limit of its own
+            slot[STARTED] -= requests
         slot[HANDLER_NS] += ended - started_ns
-        slot[FIRST_BUCKET + bucket(ended - started_ns)] += requests
         slot[LAST_USED_NS] = ended
         slot[BUSY_SINCE_NS] = 0
         if requests > 1:
             slot[FURTHER] = 0
         logs.context.request_id = ""
 
-    def _handle(self, calls: list[Call]) -> None:
+    def _handle(self, calls: list[Call]) -> bool:
         ending: BaseException | None = None
         try:
-            results = [_logged(result) for result in self._results(calls)]
+            answers = self._answers(calls)
+            if answers is None:
+                return False
+            results = [_logged(answer) for answer in answers]
         except Exception as error:  # a fault of ours: handlers turn user errors into HandlerError
             log.exception("handler failed")
             text = f"{type(error).__name__}: {error}"
@@ -189,10 +214,11 @@ class Serving:
         self._finish(self._send_all(calls, results))
         if ending is not None:
             raise ending
+        return True
 
-    def _results(self, calls: Sequence[Call]) -> list[Response | HandlerError]:
+    def _answers(self, calls: Sequence[Call]) -> list[Response | HandlerError] | None:
         if len(calls) > 1:
-            return self._service.invoke_batch([call.request for call in calls])
+            return self._service.try_batch([call.request for call in calls])
         try:
             return [self._service.invoke(calls[0].request)]
         except HandlerError as error:

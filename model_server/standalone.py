@@ -28,6 +28,7 @@ log = logging.getLogger("modelyard.standalone")
 _SUFFIXES = (".tar.gz", ".tgz", ".mar")
 _PREFIX = "server-"
 _MAX_LISTED = 20
+_DEPTHS = (2, 3)
 
 Load = Callable[[str, str, str], Awaitable[None]]
 
@@ -53,6 +54,14 @@ class Archives:
         except OSError:
             return []
         return sorted(name for name in found if name.endswith(_SUFFIXES) and name[0] != ".")
+
+    def lie_deeper(self) -> bool:
+        """Whether there are any in folders, such as ``team/iris.tar.gz``."""
+        return any(
+            path.name.endswith(_SUFFIXES)
+            for depth in _DEPTHS
+            for path in self._folder.glob("/".join(["*"] * depth))
+        )
 
     async def ensure(self, name: str) -> None:
         """Extract and load an archive; whoever asks meanwhile waits for the same load."""

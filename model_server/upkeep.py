@@ -80,7 +80,7 @@ class Upkeep:
         if wait > 0:
             raise ModelFailed(model.problem.message, retry_after_seconds=wait)
         key = model.environment.key if model.environment else ""
-        need = self._accounts.admit(model.plan, key)
+        need = self._accounts.admit(model.url, model.plan, key)
         model_sockets.listen(model, self._settings.queue_size)
         model.held_bytes = need
         model.wanted_workers = model.plan.settings.min_workers
@@ -182,7 +182,11 @@ class Upkeep:
         waiting = await asyncio.to_thread(probe.waiting_connections) if full else {}
         for model in models:
             if model.state is State.READY and not self.stopping:
-                self._adjust(model, _busy(model) + waiting.get(model.inode, 0))
+                self._adjust(
+                    model,
+                    _busy(model)
+                    + -(-waiting.get(model.inode, 0) // model.plan.settings.batch_size),
+                )
 
     def _adjust(self, model: Model, at_once: int) -> None:
         now = time.monotonic()

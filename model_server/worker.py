@@ -55,7 +55,8 @@ class Place:
 def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     """Be the worker that ``spec`` describes. Called in a fresh fork; does not return."""
     logs.context.model = spec.model_name
-    started, channels = time.monotonic(), probe.channels_of_this_process()
+    started = time.monotonic()
+    channels = probe.channels_of_this_process() if spec.template else set()
     service = _load(spec, place.leash)
     gc.freeze()  # the model stays: no need to look through it for garbage
     can_fork = spec.template and _is_shareable(service, channels)

@@ -81,29 +81,29 @@ def process_holding(megabytes: int) -> Iterator[int]:
 
 
 def test_a_model_is_predicted_to_take_its_weights_and_a_floor() -> None:
-    assert Books().accounts.admit(plan(100 * MIB), "") == 100 * MIB + FLOOR_BYTES
+    assert Books().accounts.admit("/m", plan(100 * MIB), "") == 100 * MIB + FLOOR_BYTES
 
 
 def test_workers_that_share_count_the_weights_once() -> None:
-    need = Books().accounts.admit(plan(100 * MIB, min_workers=4, max_workers=4), "")
+    need = Books().accounts.admit("/m", plan(100 * MIB, min_workers=4, max_workers=4), "")
     assert need < 200 * MIB
     apart = plan(100 * MIB, min_workers=4, max_workers=4, share_weights=False)
-    assert Books().accounts.admit(apart, "") == 4 * (100 * MIB + FLOOR_BYTES)
+    assert Books().accounts.admit("/m", apart, "") == 4 * (100 * MIB + FLOOR_BYTES)
 
 
 def test_a_model_that_does_not_fit_with_all_others_is_refused() -> None:
     books = Books(overhead=200 * MIB)
     books.add("other", plan(), worker(0)).held_bytes = 500 * MIB
-    assert books.accounts.admit(plan(250 * MIB), "")
+    assert books.accounts.admit("/m", plan(250 * MIB), "")
     with pytest.raises(OutOfMemory, match="300 MiB is free"):
-        books.accounts.admit(plan(350 * MIB), "")
+        books.accounts.admit("/m", plan(350 * MIB), "")
 
 
 def test_the_zygote_that_a_load_would_start_must_fit_too_but_is_not_the_models() -> None:
     books = Books(zygote=600 * MIB)
-    assert books.accounts.admit(plan(300 * MIB), "") == 300 * MIB + FLOOR_BYTES
+    assert books.accounts.admit("/m", plan(300 * MIB), "") == 300 * MIB + FLOOR_BYTES
     with pytest.raises(OutOfMemory):
-        books.accounts.admit(plan(500 * MIB), "")
+        books.accounts.admit("/m", plan(500 * MIB), "")
 
 
 def test_what_a_directory_took_is_learned_for_its_next_load() -> None:
@@ -112,15 +112,15 @@ def test_what_a_directory_took_is_learned_for_its_next_load() -> None:
     books.accounts.settle(model)
     assert model.held_bytes == 700 * MIB
     del books.models["m"]
-    assert books.accounts.admit(plan(10 * MIB), "") == 700 * MIB
-    assert books.accounts.admit(plan(10 * MIB, directory="/n"), "") < 100 * MIB
+    assert books.accounts.admit("/m", plan(10 * MIB), "") == 700 * MIB
+    assert books.accounts.admit("/n", plan(10 * MIB, directory="/n"), "") < 100 * MIB
 
 
 def test_what_is_learned_of_one_number_of_workers_is_not_believed_of_another() -> None:
     books = Books()
     books.accounts.settle(books.add("m", plan(10 * MIB), worker(300 * MIB)))
     del books.models["m"]
-    assert books.accounts.admit(plan(10 * MIB, min_workers=2, max_workers=2), "") < 100 * MIB
+    assert books.accounts.admit("/m", plan(10 * MIB, min_workers=2, max_workers=2), "") < 100 * MIB
 
 
 def test_a_model_that_has_grown_does_not_teach_what_a_load_takes() -> None:
@@ -129,7 +129,7 @@ def test_a_model_that_has_grown_does_not_teach_what_a_load_takes() -> None:
     books.accounts.settle(grown)
     assert grown.held_bytes == 200 * MIB
     del books.models["m"]
-    assert books.accounts.admit(plan(10 * MIB, max_workers=3), "") < 100 * MIB
+    assert books.accounts.admit("/m", plan(10 * MIB, max_workers=3), "") < 100 * MIB
 
 
 def test_the_template_counts_with_its_model() -> None:

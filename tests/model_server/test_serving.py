@@ -52,7 +52,7 @@ class Batching:
             raise answer
         return answer
 
-    def invoke_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
+    def try_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError]:
         self.seen.append([request.body for request in batch])
         return self.answers(batch)
 
