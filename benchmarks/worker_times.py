@@ -19,13 +19,13 @@ from pathlib import Path
 
 from handlers.inspection import inspect_model
 from model_server import model_sockets
-from model_server.children import Children
-from model_server.lifeline import Lifeline
 from model_server.model import Model
+from model_server.processes.children import Children
+from model_server.processes.lifeline import Lifeline
+from model_server.processes.workers import Workers
+from model_server.processes.zygotes import ZygotePool
 from model_server.settings import Settings
 from model_server.stats import StatsTable
-from model_server.workers import Workers
-from model_server.zygotes import ZygotePool
 
 LIMIT_SECONDS = 120
 

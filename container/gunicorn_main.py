@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from model_server import lifeline
+from model_server.processes import lifeline
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Gunicorn's view of a gateway: a worker class that runs our protocol on uvloop.
 
 Gunicorn brings the process management (start, replace, time out, stop); the bytes are handled by
-``model_server.http_protocol``.
+``model_server.gateway.http_protocol``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import msgspec
 import uvloop
 from gunicorn.workers.base import Worker
 
-from model_server import lifeline, logs
-from model_server.gateway import Gateway
-from model_server.http_protocol import Connections, HttpProtocol
+from model_server import logs
+from model_server.gateway.gateway import Gateway
+from model_server.gateway.http_protocol import Connections, HttpProtocol
+from model_server.processes import lifeline
 from model_server.run_dir import RunDir
 from model_server.settings import TCP_BACKLOG, Settings
 

@@ -22,8 +22,7 @@ from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from model_server import memory, probe, wire
 from model_server.accounts import Accounts
-from model_server.children import Children, kill
-from model_server.environments import Environments
+from model_server.environments.environments import Environments
 from model_server.errors import (
     BadRequest,
     ModelExists,
@@ -32,12 +31,15 @@ from model_server.errors import (
     ServerUnavailable,
     problem_of,
 )
-from model_server.gateways import Gateways
 from model_server.lifecycle import Lifecycle
-from model_server.lifeline import Lifeline
 from model_server.metrics import GatewayTotals, snapshot
 from model_server.model import Model, State
 from model_server.model_dirs import shown
+from model_server.processes.children import Children, kill
+from model_server.processes.gateways import Gateways
+from model_server.processes.lifeline import Lifeline
+from model_server.processes.workers import Workers
+from model_server.processes.zygotes import ZygotePool
 from model_server.run_dir import RunDir
 from model_server.settings import (
     LOAD_ALL,
@@ -51,8 +53,6 @@ from model_server.standalone import Archives
 from model_server.stats import StatsTable
 from model_server.tasks import Tasks
 from model_server.upkeep import Upkeep
-from model_server.workers import Workers
-from model_server.zygotes import ZygotePool
 
 log = logging.getLogger("modelyard")
 

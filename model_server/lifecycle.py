@@ -16,7 +16,7 @@ from handlers.types import ModelPlan
 from model_server import model_sockets, wire
 from model_server.accounts import Accounts
 from model_server.archives import model_root
-from model_server.environments import Environments
+from model_server.environments.environments import Environments
 from model_server.errors import (
     ModelExists,
     ModelFailed,
@@ -31,11 +31,11 @@ from model_server.errors import (
 )
 from model_server.model import Model, State
 from model_server.model_dirs import resolve, shown
+from model_server.processes.workers import Workers
 from model_server.run_dir import RunDir
 from model_server.settings import Settings
 from model_server.tasks import Tasks
 from model_server.upkeep import Upkeep
-from model_server.workers import Workers
 
 log = logging.getLogger("modelyard.lifecycle")
 

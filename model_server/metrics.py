@@ -19,8 +19,8 @@ from model_server import memory, wire
 from model_server.accounts import Accounts
 from model_server.lifecycle import Lifecycle, LoadCounts
 from model_server.model import Model
+from model_server.processes.zygotes import ZygotePool
 from model_server.stats import BUCKET_SECONDS, BUCKETS, Totals
-from model_server.zygotes import ZygotePool
 
 _BOUNDS = [*(str(seconds) for seconds in BUCKET_SECONDS), "+Inf"]
 _NS = 1e-9

@@ -12,9 +12,9 @@ import msgspec
 
 from handlers.types import ModelPlan
 from model_server import wire
-from model_server.environments import Environment
+from model_server.environments.environments import Environment
 from model_server.errors import Problem
-from model_server.fork_channel import ForkChannel
+from model_server.processes.fork_channel import ForkChannel
 from model_server.stats import (
     BUSY_SINCE_NS,
     FINISHED,

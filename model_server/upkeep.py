@@ -16,13 +16,13 @@ from typing import Any
 from model_server import model_sockets, probe
 from model_server.accounts import Accounts
 from model_server.backoff import GIVE_UP_AFTER, RETRY_FAILED_AFTER_SECONDS, restart_delay
-from model_server.children import describe_exit
 from model_server.errors import ModelFailed, Problem, ServerError, problem_of
 from model_server.model import Model, State, Worker
 from model_server.model_dirs import shown
+from model_server.processes.children import describe_exit
+from model_server.processes.workers import Workers
 from model_server.scaling import Bounds, Demand, wanted_workers
 from model_server.settings import Settings
-from model_server.workers import Workers
 
 log = logging.getLogger("modelyard.upkeep")
 

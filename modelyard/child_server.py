@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from container import entrypoint
-from model_server import lifeline
+from model_server.processes import lifeline
 
 _KEPT_EVENTS = 2000
 _START_SECONDS = 30.0

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from handlers.types import Requirements
-from model_server.children import Children
-from model_server.environments import Environments
-from model_server.lifeline import Lifeline
+from model_server.environments.environments import Environments
+from model_server.processes.children import Children
+from model_server.processes.lifeline import Lifeline
 from model_server.settings import Settings
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from container.environment import variables
-from model_server.gateway import _INVOCATIONS, _ROUTES
+from model_server.gateway.gateway import _INVOCATIONS, _ROUTES
 from model_server.settings import Settings
 
 ROOT = Path(__file__).parent.parent

@@ -102,8 +102,13 @@ def test_only_one_file_reads_the_environment(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["modelyard.cli", "container.entrypoint", "container.gunicorn_worker", "model_server.gateway"]
-    + ["model_server.zygote", "handlers.service", "handlers.frameworks"],
+    [
+        "modelyard.cli",
+        "container.entrypoint",
+        "container.gunicorn_worker",
+        "model_server.gateway.gateway",
+    ]
+    + ["model_server.processes.zygote", "handlers.service", "handlers.frameworks"],
 )
 def test_importing_it_loads_no_framework(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"

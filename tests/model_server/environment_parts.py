@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from handlers.types import Requirements
-from model_server.children import Children
-from model_server.environments import Environment, Environments
-from model_server.lifeline import Lifeline
+from model_server.environments.environments import Environment, Environments
+from model_server.processes.children import Children
+from model_server.processes.lifeline import Lifeline
 from model_server.settings import Settings
 
 from .yard_parts import adopting, until

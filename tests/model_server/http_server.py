@@ -14,9 +14,9 @@ import pytest
 import uvloop
 
 from model_server.errors import ServerError
-from model_server.http_messages import HttpRequest, HttpResponse, Part
-from model_server.http_protocol import Cancellable, Connections, HttpProtocol, Respond
-from model_server.http_reader import RequestReader
+from model_server.gateway.http_messages import HttpRequest, HttpResponse, Part
+from model_server.gateway.http_protocol import Cancellable, Connections, HttpProtocol, Respond
+from model_server.gateway.http_reader import RequestReader
 
 from ..contract.polling import eventually
 from ..contract.raw import RawConnection, request

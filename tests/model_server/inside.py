@@ -36,7 +36,7 @@ def _running(own: OwnServer, text: str) -> set[int]:
 
 def zygotes(own: OwnServer) -> set[int]:
     """The zygotes, which are the controller's children."""
-    found = _running(own, "model_server.zygote")
+    found = _running(own, "model_server.processes.zygote")
     return {pid for pid in found if parent_of(pid) == own.process.pid}
 
 

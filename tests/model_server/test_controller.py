@@ -76,7 +76,9 @@ def test_both_signals_stop_and_a_second_one_harms_nobody(yard: Yard, number: int
 def frameworks_of(own: OwnServer) -> set[str]:
     """What the living zygotes were started for."""
     return {
-        json.loads(inside.command_of(pid).split("model_server.zygote ", 1)[1])["framework"]
+        json.loads(inside.command_of(pid).split("model_server.processes.zygote ", 1)[1])[
+            "framework"
+        ]
         for pid in inside.zygotes(own)
     }
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from handlers.inspection import inspect_model
 from model_server import wire
-from model_server.children import Children
-from model_server.lifeline import Lifeline
+from model_server.processes.children import Children
+from model_server.processes.lifeline import Lifeline
+from model_server.processes.zygotes import ZygotePool
 from model_server.settings import Settings
 from model_server.stats import StatsTable
 from model_server.wire import InvokeHead, Receiver, ReplyHead, frame_head
-from model_server.zygotes import ZygotePool
 
 from ..contract.endpoint import BEHAVIOURS
 

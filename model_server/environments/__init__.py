@@ -1,0 +1,1 @@
+"""Packages that models bring: directories of them, built by pip and kept."""

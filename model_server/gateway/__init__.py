@@ -1,0 +1,1 @@
+"""The HTTP side: stateless processes that know models by their sockets only."""

@@ -1,0 +1,265 @@
+"""How a worker answers: one connection after another, in batches where the model takes them.
+
+Every connection carries one request. A batch is what waits in the backlog when its first request is
+taken, and what comes within the model's ``max_batch_delay_ms`` after that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from handlers.errors import HandlerError
+from handlers.types import Headers, ModelSettings, Request, Response
+from model_server import logs, wire
+from model_server.processes.replies import Reply, Stream, failure, send, success
+from model_server.stats import (
+    BATCHES,
+    BUSY_SINCE_NS,
+    FAILED,
+    FINISHED,
+    FIRST_BUCKET,
+    FURTHER,
+    FURTHER_KEYS,
+    HANDLER_NS,
+    LAST_USED_NS,
+    QUEUE_NS,
+    REQUEST_KEY,
+    SKIPPED,
+    STARTED,
+    bucket,
+)
+
+log = logging.getLogger("modelyard.worker")
+
+# A request that waited less than this was surely not given up: spare the system call.
+_CHECK_HANGUP_NS = 20_000_000
+
+
+class Answering(Protocol):
+    """What this needs of a ``LoadedModel``."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether requests may be answered together."""
+
+    def invoke(self, request: Request) -> Response:
+        """Answer one request, or raise a ``HandlerError``."""
+        ...
+
+    def try_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError] | None:
+        """Answer requests together; None when each should be tried alone."""
+
+
+class Call(NamedTuple):
+    """A request and the connection that its answer goes to."""
+
+    connection: socket.socket
+    key: int
+    request: Request
+
+
+class Serving:
+    """The accept loop of a loaded model."""
+
+    def __init__(
+        self,
+        service: Answering,
+        listener: socket.socket,
+        leash: socket.socket,
+        slot: memoryview,
+        settings: ModelSettings,
+    ) -> None:
+        self._service = service
+        self._listener = listener
+        self._slot = slot
+        self._batch_size = settings.batch_size
+        self._batch_delay_ns = int(settings.max_batch_delay_ms * 1e6)
+        self._receiver = wire.Receiver()
+        self._pid = os.getpid()
+        listener.setblocking(False)
+        self._poller = select.poll()
+        self._poller.register(listener, select.POLLIN)
+        self._poller.register(leash, select.POLLIN | select.POLLHUP)
+        self._leash_fd = leash.fileno()
+
+    def run(self) -> None:
+        """Answer requests until the leash is cut and the queue is empty."""
+        while (connection := self._next()) is not None:
+            calls = self._gather(connection)
+            try:
+                if len(calls) == 1 or (calls and not self._answer(calls)):
+                    for call in calls:
+                        self._answer([call])
+            finally:
+                for call in calls:
+                    call.connection.close()
+
+    # --- taking requests ------------------------------------------------------------------------
+
+    def _next(self) -> socket.socket | None:
+        """The connection that waits longest, or the next to come; None to leave."""
+        draining = False
+        while True:
+            try:
+                return self._listener.accept()[0]
+            except BlockingIOError:
+                if draining:
+                    return None
+                draining = any(fd == self._leash_fd for fd, _ in self._poller.poll())
+
+    def _gather(self, connection: socket.socket) -> list[Call]:
+        """The requests to answer now: that of the connection, and for a batch what else waits."""
+        calls: list[Call] = []
+        self._take(connection, calls)
+        if self._batch_size == 1 or not self._service.takes_batches:
+            return calls
+        deadline_ns = time.monotonic_ns() + self._batch_delay_ns
+        while len(calls) < self._batch_size:
+            try:
+                self._take(self._listener.accept()[0], calls)
+            except BlockingIOError:
+                wait_ns = deadline_ns - time.monotonic_ns()
+                if not calls or wait_ns <= 0 or self._is_dull(wait_ns):
+                    break
+        return calls
+
+    def _is_dull(self, wait_ns: int) -> bool:
+        """Wait for another request; True when none comes in time, or the worker is to leave."""
+        ready = [fd for fd, _ in self._poller.poll(wait_ns / 1e6)]
+        return not ready or self._leash_fd in ready
+
+    def _take(self, connection: socket.socket, calls: list[Call]) -> None:
+        """Read the request of a connection, unless nobody waits for its answer any more."""
+        try:
+            if connection.gettimeout() is not None:  # user code may set a default timeout
+                connection.settimeout(None)
+            encoded, body = self._receiver.receive(connection)
+        except ConnectionError:
+            log.debug("the gateway hung up")
+            connection.close()
+            return
+        head = wire.decode_invoke(encoded)
+        waited_ns = time.monotonic_ns() - head.sent_ns
+        self._slot[QUEUE_NS] += waited_ns
+        if waited_ns > _CHECK_HANGUP_NS and _has_left(connection):
+            self._slot[SKIPPED] += 1
+            connection.close()
+            return
+        request = Request(body, Headers(head.headers), logs.context.model, head.request_id)
+        calls.append(Call(connection, head.key, request))
+
+    # --- answering ------------------------------------------------------------------------------
+
+    def _answer(self, calls: list[Call]) -> bool:
+        """Answer a request, or several at once; False when these must be tried one by one."""
+        slot, now = self._slot, time.monotonic_ns()
+        slot[REQUEST_KEY] = calls[0].key
+        if len(calls) > 1:
+            self._note_batch(calls)
+        slot[STARTED] += len(calls)
+        slot[BUSY_SINCE_NS] = now
+        logs.context.request_id = calls[0].request.request_id
+        answered = True
+        try:
+            answered = self._handle(calls)
+        finally:
+            if os.getpid() == self._pid:
+                self._count(now, len(calls), answered)
+        return answered
+
+    def _note_batch(self, calls: Sequence[Call]) -> None:
+        for index, call in enumerate(calls[1:]):
+            self._slot[FURTHER_KEYS + index] = call.key
+        self._slot[FURTHER] = len(calls) - 1
+        self._slot[BATCHES] += 1
+
+    def _count(self, started_ns: int, requests: int, answered: bool) -> None:
+        slot, ended = self._slot, time.monotonic_ns()
+        if answered:
+            slot[FINISHED] += requests
+            slot[FIRST_BUCKET + bucket(ended - started_ns)] += requests
+        else:  # they start again, each with a time limit of its own
+            slot[STARTED] -= requests
+        slot[HANDLER_NS] += ended - started_ns
+        slot[LAST_USED_NS] = ended
+        slot[BUSY_SINCE_NS] = 0
+        if requests > 1:
+            slot[FURTHER] = 0
+        logs.context.request_id = ""
+
+    def _handle(self, calls: list[Call]) -> bool:
+        ending: BaseException | None = None
+        try:
+            answers = self._answers(calls)
+            if answers is None:
+                return False
+            results = [_logged(answer) for answer in answers]
+        except Exception as error:  # a fault of ours: handlers turn user errors into HandlerError
+            log.exception("handler failed")
+            text = f"{type(error).__name__}: {error}"
+            results = [failure(500, "InternalServerException", text)] * len(calls)
+        except BaseException as error:
+            ending = error
+            text = f"the model's code ended its process: {error!r}"
+            results = [failure(500, "WorkerDiedException", text)] * len(calls)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a fork that the model's code made and that came back
+        self._slot[BUSY_SINCE_NS] = 0  # the model is done; how fast clients read is theirs
+        self._finish(self._send_all(calls, results))
+        if ending is not None:
+            raise ending
+        return True
+
+    def _answers(self, calls: Sequence[Call]) -> list[Response | HandlerError] | None:
+        if len(calls) > 1:
+            return self._service.try_batch([call.request for call in calls])
+        try:
+            return [self._service.invoke(calls[0].request)]
+        except HandlerError as error:
+            return [error]
+
+    def _send_all(self, calls: Sequence[Call], replies: Sequence[Reply]) -> list[Stream]:
+        """Send the replies; the streams that have only begun."""
+        streams = []
+        for call, reply in zip(calls, replies, strict=True):
+            if reply.head.kind or reply.head.status >= 500:
+                self._slot[FAILED] += 1
+            try:
+                send(call.connection, reply)
+            except ConnectionError:
+                log.debug("the gateway hung up")
+                reply.close()
+                continue
+            if reply.stream is not None:
+                streams.append(Stream(call.connection, reply.stream, self._slot))
+        return streams
+
+    def _finish(self, streams: list[Stream]) -> None:
+        """Send what streams go on with, a chunk of each in turn."""
+        while streams:
+            going = [stream for stream in streams if stream.step()]
+            self._slot[FAILED] += sum(stream.failed for stream in streams)
+            streams = going
+
+
+def _logged(result: Response | HandlerError) -> Reply:
+    if isinstance(result, Response):
+        return success(result)
+    log.error("%s", result.message, exc_info=result.__cause__ or result)
+    return failure(result.status, result.kind, result.message)
+
+
+def _has_left(connection: socket.socket) -> bool:
+    """Did the gateway close this connection, because its client is gone or out of time?"""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
