@@ -18,9 +18,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from model_server import own_directory
 from model_server.archives import ArchiveLimits, extract_archive
-from model_server.errors import BadRequest, ModelExists, ModelNotFound
+from model_server.errors import BadRequest, ModelExists, ModelNotFound, ServerError
 from model_server.model_dirs import shown
+from model_server.own_directory import UnsafeDirectory
 from model_server.settings import Settings
 
 log = logging.getLogger("modelyard.standalone")
@@ -38,7 +40,7 @@ class Archives:
 
     def __init__(self, settings: Settings, load: Load) -> None:
         self._folder = Path(settings.model_dir)
-        self._extract_dir = Path(settings.extract_dir)
+        self._extract_dir = Path(settings.extract_dir).absolute()
         self._limits = ArchiveLimits(settings.max_extracted_bytes, settings.max_extracted_files)
         self._load = load
         self._loads: dict[str, asyncio.Task[None]] = {}
@@ -144,7 +146,13 @@ class Archives:
 
     def _own_directory(self) -> Path:
         """A directory of this server alone, locked for as long as it lives."""
-        self._extract_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            own_directory.make(self._extract_dir)
+        except (OSError, UnsafeDirectory) as error:
+            raise ServerError(
+                f"cannot extract to {self._extract_dir}: {error}. "
+                "MODELYARD_EXTRACT_DIR names another place"
+            ) from error
         _remove_abandoned(self._extract_dir)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._extract_dir))
         fcntl.flock(os.open(new, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)

@@ -15,7 +15,6 @@ import fcntl
 import os
 import re
 import shutil
-import stat
 from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from model_server import own_directory
 from model_server.environments.environment_key import KEY_CHARS
 
 _STAMP = "complete.json"
@@ -47,10 +47,6 @@ class Stored:
     used_ns: int
 
 
-class UnsafeDirectory(Exception):
-    """Raised when the directory is in a shared place and belongs to somebody else."""
-
-
 class EnvironmentStore:
     """The directory of environments."""
 
@@ -63,10 +59,7 @@ class EnvironmentStore:
 
     def make(self) -> None:
         """Make the directory. Raises OSError or UnsafeDirectory when it cannot be trusted."""
-        for place in reversed((self.directory, *self.directory.parents)):
-            with suppress(FileExistsError):
-                place.mkdir(mode=0o755)
-        _check_owners(self.directory)
+        own_directory.make(self.directory)
 
     def find(self, key: str) -> Stamp | None:
         """The stamp of a complete environment; None when there is none, or somebody else's."""
@@ -193,16 +186,6 @@ class EnvironmentStore:
             return True
         finally:
             os.close(fd)
-
-
-def _check_owners(directory: Path) -> None:
-    """Below a directory that anybody may write to, such as /tmp, the rest must be ours."""
-    shared = False
-    for place in reversed((directory, *directory.parents)):
-        info = place.lstat()
-        if shared and info.st_uid not in (0, os.geteuid()):
-            raise UnsafeDirectory(f"{place} belongs to user {info.st_uid}, who could change them")
-        shared = shared or bool(info.st_mode & stat.S_ISVTX and info.st_mode & stat.S_IWOTH)
 
 
 def _size(directory: Path) -> int:

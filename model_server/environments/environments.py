@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from handlers.types import Requirements
 from model_server.environments.environment_build import Builder
 from model_server.environments.environment_key import EnvironmentKeys
-from model_server.environments.environment_store import EnvironmentStore, Stamp, UnsafeDirectory
+from model_server.environments.environment_store import EnvironmentStore, Stamp
 from model_server.errors import EnvironmentFailed, ModelTimeout, ServerUnavailable
+from model_server.own_directory import UnsafeDirectory
 from model_server.processes.children import Children
 from model_server.settings import Settings
 

@@ -191,7 +191,12 @@ class ZygotePool:
         self._children = children
         self._lifeline_fd = lifeline_fd
         self._stats_path = stats_path
-        self._environment = {**environment, **THREAD_ENVIRONMENT}
+        # What workers would set for libraries that read it: here it costs them nothing.
+        told = {
+            "SAGEMAKER_PROGRAM": settings.program,
+            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": settings.default_accept,
+        }
+        self._environment = {**told, **environment, **THREAD_ENVIRONMENT}
         self._on_worker_exit = on_worker_exit
         self._zygotes: dict[ZygoteKey, Zygote] = {}
         self._closing = False

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from model_server.environments.environment_store import EnvironmentStore, UnsafeDirectory
+from model_server.environments.environment_store import EnvironmentStore
 from model_server.errors import EnvironmentFailed
+from model_server.own_directory import UnsafeDirectory
 
 from ..environment_parts import asking, prepared
 from ..packages import make_wheel
