@@ -63,12 +63,19 @@ def _read_root(model_dir: Path) -> tuple[Contents, int]:
     files, directories, weight_bytes = [], [], 0
     with os.scandir(model_dir) as entries:
         for item in entries:
+            if not _is_text(item.name):
+                continue  # its name could not be told to any other process
             if item.is_dir():
                 directories.append(item.name)
             elif item.is_file():  # follows links, and skips those that lead nowhere
                 files.append(item.name)
                 weight_bytes += item.stat().st_size if holds_weights(item.name) else 0
     return Contents(model_dir, tuple(sorted(files)), tuple(sorted(directories))), weight_bytes
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8; others come with surrogates in place of their bytes."""
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _uncounted_bytes(root: Contents, artifact: str | None) -> int:

@@ -13,6 +13,8 @@ from model_server import memory, probe
 from model_server.errors import OutOfMemory
 from model_server.model import Model, State, Worker
 
+_REMEMBERED = 20_000
+
 
 class Accounts:
     """The memory of all models.
@@ -71,7 +73,13 @@ class Accounts:
         """Count a model with what its processes were measured to take."""
         model.held_bytes = sum(worker.private_bytes for worker in model.processes)
         if len(model.workers) == model.plan.settings.min_workers:
-            self._learned_bytes[model.url, len(model.workers)] = model.held_bytes
+            self._learn((model.url, len(model.workers)), model.held_bytes)
+
+    def _learn(self, key: tuple[str, int], taken_bytes: int) -> None:
+        self._learned_bytes.pop(key, None)
+        self._learned_bytes[key] = taken_bytes
+        while len(self._learned_bytes) > _REMEMBERED:
+            del self._learned_bytes[next(iter(self._learned_bytes))]
 
     def check(self, model: Model) -> None:
         """Raise OutOfMemory when a model that has just loaded took more than there was."""

@@ -216,7 +216,7 @@ class Lifecycle:
             await self._prepare(model)
             await self._start_workers(model, model_sockets.listen(model, self._settings.queue_size))
             self._check_wanted(model)
-        except (ServerError, OSError, BaseExceptionGroup) as error:
+        except (Exception, BaseExceptionGroup) as error:  # whatever it is, the name must be free
             self.counts.failures += 1
             raise await self._failed_to_load(model, problem_of(error)) from error
         model.load_seconds = time.monotonic() - started

@@ -148,7 +148,9 @@ class Model:
     problem: Problem | None = None
     retry_at: float = 0.0
     restarts: int = 0
-    reviving: bool = False
+    # A task is bringing it to its number of workers.
+    in_hand: bool = False
+    lost_workers: int = 0
     # Deaths without a request served in between, which set the back-off; and starts that failed,
     # after some of which the model is given up.
     failures_in_a_row: int = 0

@@ -12,11 +12,12 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from model_server import model_sockets, probe
 from model_server.accounts import Accounts
 from model_server.backoff import GIVE_UP_AFTER, RETRY_FAILED_AFTER_SECONDS, restart_delay
-from model_server.errors import ModelFailed, Problem, ServerError, problem_of
+from model_server.errors import ModelFailed, Problem, problem_of
 from model_server.model import Model, State, Worker
 from model_server.model_dirs import shown
 from model_server.processes.children import describe_exit
@@ -30,6 +31,8 @@ _LOOK_SECONDS = 0.1
 
 # After a worker could not be added, for lack of memory or because it failed.
 _REST_SECONDS = 10.0
+
+_MODELS_AT_A_LOOK = 500
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -52,26 +55,34 @@ class Upkeep:
         self._accounts = accounts
         self._settings = settings
         self._spawn = spawn
-        self._demand: dict[Model, Demand] = {}
-        self._resting_until: dict[Model, float] = {}
+        self._turn = 0
+        self._demand: WeakKeyDictionary[Model, Demand] = WeakKeyDictionary()
+        self._resting_until: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
+        # Those that go on with fewer workers than their minimum.
+        self._short: WeakSet[Model] = WeakSet()
 
     # --- deaths ---------------------------------------------------------------------------------
 
     def worker_died(self, model: Model, worker: Worker, code: int) -> None:
         """A worker that had loaded is gone: replace it, unless it or the model was to go."""
-        if worker.leaving or model.state not in (State.READY, State.RESTARTING):
+        if model.state not in (State.READY, State.RESTARTING):
+            return
+        if model.state is State.READY:
+            self._accounts.settle(model)
+        if worker.leaving:
             return
         if worker.forks is not None:
             how = describe_exit(code)
             log.warning("the process that workers fork from %s", how, extra={"model": model.name})
             return
         model.failures_in_a_row = 0 if worker.has_served else model.failures_in_a_row + 1
+        model.lost_workers += 1
         log.warning(
             "process %s; starting another", describe_exit(code), extra={"model": model.name}
         )
         if model.state is State.READY and not model.ready_workers:
             model.move(State.RESTARTING)
-        self._fill_up(model)
+        self._see_to(model)
 
     def retry(self, model: Model) -> None:
         """Try a failed model again when it has rested. Raises why not yet."""
@@ -86,59 +97,75 @@ class Upkeep:
         model.wanted_workers = model.plan.settings.min_workers
         model.move(State.RESTARTING)
         model.failed_starts = GIVE_UP_AFTER - 1  # one attempt
-        self._fill_up(model)
+        self._see_to(model)
 
-    def _fill_up(self, model: Model) -> None:
-        if not model.reviving:
-            self._spawn(self._start_missing(model))
+    def _see_to(self, model: Model) -> None:
+        """Bring the model to its number of workers. One task does so, however often it is asked."""
+        if not model.in_hand:
+            model.in_hand = True
+            self._spawn(self._reach_wanted(model))
 
-    async def _start_missing(self, model: Model) -> None:
-        """Start workers until the model has all of them again, or give it up.
-
-        One of these for a model, however many of its workers die.
-        """
-        model.reviving = True
+    async def _reach_wanted(self, model: Model) -> None:
         try:
             while self._lacks_workers(model):
                 await asyncio.sleep(restart_delay(model.failures_in_a_row))
                 if self._lacks_workers(model):
                     await self._start_another(model)
         finally:
-            model.reviving = False
+            model.in_hand = False
+            self._dismiss_surplus(model)
 
     def _lacks_workers(self, model: Model) -> bool:
         alive = model.state in (State.READY, State.RESTARTING) and not self.stopping
         return alive and model.ready_workers < model.wanted_workers
 
     async def _start_another(self, model: Model) -> None:
+        """One that it must have, or one that it may have if there is memory for it."""
         assert model.listener is not None
+        needed = model.ready_workers < model.plan.settings.min_workers
         try:
+            if not needed:
+                model.held_bytes += self._accounts.admit_worker(model)
             await self._workers.start(model, model.listener)
-        except (ServerError, OSError) as error:
-            model.failures_in_a_row += 1
-            model.failed_starts += 1
-            if model.failed_starts >= GIVE_UP_AFTER:
-                await self._give_up(model, problem_of(error))
+        except Exception as error:  # whatever it is, the next attempt must be possible
+            if needed:
+                await self._not_replaced(model, problem_of(error))
+            else:
+                self._do_without(model, problem_of(error))
         else:
             if not model.is_leaving:
-                self._revived(model)
+                self._started(model)
 
-    def _revived(self, model: Model) -> None:
+    def _started(self, model: Model) -> None:
         model.failed_starts = 0
-        model.restarts += 1
-        self.restarts += 1
+        if model.lost_workers:
+            model.lost_workers -= 1
+            model.restarts += 1
+            self.restarts += 1
         self._accounts.settle(model)
         if model.state is State.RESTARTING:
             model_sockets.publish(model)
             model.move(State.READY)
+        log.info("now %d processes", model.ready_workers, extra={"model": model.name})
+
+    def _do_without(self, model: Model, problem: Problem) -> None:
+        """Stay with the workers that there are, and do not try again at once."""
+        self._resting_until[model] = time.monotonic() + _REST_SECONDS
+        model.wanted_workers = max(model.ready_workers, model.plan.settings.min_workers)
+        model.lost_workers = 0
+        if model.state is State.READY:
+            self._accounts.settle(model)
+        log.warning("no further process: %s", problem.message, extra={"model": model.name})
+
+    async def _not_replaced(self, model: Model, problem: Problem) -> None:
+        model.failures_in_a_row += 1
+        model.failed_starts += 1
+        if model.failed_starts >= GIVE_UP_AFTER:
+            await self._give_up(model, problem)
 
     async def _give_up(self, model: Model, problem: Problem) -> None:
         if model.state is not State.RESTARTING:  # it goes on with the workers that it has
-            model.wanted_workers = max(model.ready_workers, 1)
-            self._resting_until[model] = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
-            text = "goes on with %d of %d processes: %s"
-            count, least = model.ready_workers, model.plan.settings.min_workers
-            log.error(text, count, least, problem.message, extra={"model": model.name})
+            self._go_on_short(model, problem)
             return
         text = f"{shown(model.name)} cannot be brought back: {problem.message}"
         model.problem = ModelFailed(text).problem()
@@ -150,31 +177,45 @@ class Upkeep:
         await self._workers.end(model, drain=False)
         self._accounts.settle(model)
 
+    def _go_on_short(self, model: Model, problem: Problem) -> None:
+        model.wanted_workers = max(model.ready_workers, 1)
+        self._resting_until[model] = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
+        self._short.add(model)
+        text = "goes on with %d of %d processes: %s"
+        count, least = model.ready_workers, model.plan.settings.min_workers
+        log.error(text, count, least, problem.message, extra={"model": model.name})
+
     # --- demand ---------------------------------------------------------------------------------
 
     async def follow_demand(self) -> None:
         """Add and remove workers as requests come and go. Runs for ever."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            now = time.monotonic()
-            self._resting_until = {m: t for m, t in self._resting_until.items() if t > now}
-            for model in self._models.values():
+            for model in list(self._short):
                 self._restore(model)
-            elastic = [model for model in self._models.values() if _is_elastic(model)]
-            for gone in set(self._demand) - set(elastic):
-                del self._demand[gone]
+            elastic = [model for model in self._looked_at() if _is_elastic(model)]
             if elastic:
                 await self._look_at(elastic)
 
+    def _looked_at(self) -> list[Model]:
+        """The models to look at this time: of thousands a part, so each once a second or so."""
+        models = list(self._models.values())
+        parts = 1 + len(models) // _MODELS_AT_A_LOOK
+        self._turn += 1
+        return models[self._turn % parts :: parts]
+
     def _restore(self, model: Model) -> None:
         """Try once more for the workers that it should have at least, when it has rested."""
-        least = model.plan.settings.min_workers
-        if model.state is not State.READY or model.wanted_workers >= least or self.stopping:
-            return
-        if model not in self._resting_until and not model.reviving:
-            model.wanted_workers = least
+        if model.state is not State.READY or self.stopping:
+            self._short.discard(model)
+        elif self._has_rested(model) and not model.in_hand:
+            self._short.discard(model)
+            model.wanted_workers = max(model.wanted_workers, model.plan.settings.min_workers)
             model.failed_starts = GIVE_UP_AFTER - 1  # one attempt
-            self._fill_up(model)
+            self._see_to(model)
+
+    def _has_rested(self, model: Model) -> bool:
+        return time.monotonic() >= self._resting_until.get(model, 0.0)
 
     async def _look_at(self, models: list[Model]) -> None:
         """A queue can only be there when all workers are busy: only then the kernel is asked."""
@@ -182,11 +223,8 @@ class Upkeep:
         waiting = await asyncio.to_thread(probe.waiting_connections) if full else {}
         for model in models:
             if model.state is State.READY and not self.stopping:
-                self._adjust(
-                    model,
-                    _busy(model)
-                    + -(-waiting.get(model.inode, 0) // model.plan.settings.batch_size),
-                )
+                batches = -(-waiting.get(model.inode, 0) // model.plan.settings.batch_size)
+                self._adjust(model, _busy(model) + batches)
 
     def _adjust(self, model: Model, at_once: int) -> None:
         now = time.monotonic()
@@ -200,53 +238,26 @@ class Upkeep:
             ),
             now=now,
         )
-        rested = model not in self._resting_until
-        if wanted > model.wanted_workers and rested and not model.reviving:
-            self._spawn(self._grow(model, wanted))
+        if wanted > model.wanted_workers and self._has_rested(model):
+            model.wanted_workers = wanted
+            self._see_to(model)
         elif wanted < model.wanted_workers:
-            self._shrink(model, wanted)
+            model.wanted_workers = wanted
+            self._dismiss_surplus(model)
 
-    async def _grow(self, model: Model, wanted: int) -> None:
-        """Start more workers, one after another, while there is memory for them."""
-        model.reviving = True
-        try:
-            while model.wanted_workers < wanted and model.state is State.READY:
-                need = self._accounts.admit_worker(model)
-                model.held_bytes += need
-                model.wanted_workers += 1
-                await self._add_one(model)
-        except (ServerError, OSError) as error:
-            self._resting_until[model] = time.monotonic() + _REST_SECONDS
-            reason = problem_of(error).message
-            log.warning("no further process: %s", reason, extra={"model": model.name})
-        finally:
-            model.reviving = False
-            if self._lacks_workers(model):
-                self._fill_up(model)
-
-    async def _add_one(self, model: Model) -> None:
-        assert model.listener is not None
-        try:
-            await self._workers.start(model, model.listener)
-        except BaseException:
-            model.wanted_workers -= 1
-            raise
-        finally:
-            if model.state is State.READY:
-                self._accounts.settle(model)
-        log.info("now %d processes", model.ready_workers, extra={"model": model.name})
-
-    def _shrink(self, model: Model, wanted: int) -> None:
+    def _dismiss_surplus(self, model: Model) -> None:
         """Let those go that have been idle for longest; each finishes what it has in hand."""
-        model.wanted_workers = wanted
+        surplus = model.ready_workers - model.wanted_workers
+        if surplus <= 0 or model.state is not State.READY:
+            return
         idle = sorted(
             (worker for worker in model.workers if worker.ready and not worker.leaving),
             key=lambda worker: worker.idle_since_ns or float("inf"),
         )
-        for worker in idle[: max(len(idle) - wanted, 0)]:
+        for worker in idle[:surplus]:
             worker.leaving = True
             worker.cut_leash()
-        log.info("now %d processes", wanted, extra={"model": model.name})
+        log.info("%d processes are enough", model.wanted_workers, extra={"model": model.name})
 
 
 def _is_elastic(model: Model) -> bool:

@@ -233,25 +233,13 @@ class Workers:
         far_end: socket.socket,
         template: bool,
     ) -> None:
-        settings = model.plan.settings
-        spec = wire.WorkerSpec(
-            worker.worker_id,
-            worker.slot_index,
-            model.name,
-            model.plan,
-            self._settings.handler_options,
-            Resources(settings.threads, gpu_for(settings.device, self._gpus, worker.worker_id)),
-            template,
-        )
+        spec = self._spec(model, worker, template)
 
         def register(pid: int) -> None:
             worker.pid = pid
             self._by_pid[pid] = (model, worker)
 
-        parent: Zygote | ForkChannel = self._zygotes.get(model.plan.framework, model.environment)
-        forks = model.template.forks if model.template else None
-        if forks is not None and forks.alive:
-            parent = forks
+        parent = self._parent(model)
         fork = asyncio.ensure_future(parent.fork(spec, listener, far_end, register))
         try:
             either: list[asyncio.Future[Any]] = [fork, worker.exited]
@@ -262,6 +250,26 @@ class Workers:
         finally:
             fork.cancel()
             far_end.close()
+
+    def _spec(self, model: Model, worker: Worker, template: bool) -> wire.WorkerSpec:
+        settings = model.plan.settings
+        gpu = gpu_for(settings.device, self._gpus, worker.worker_id)
+        return wire.WorkerSpec(
+            worker.worker_id,
+            worker.slot_index,
+            model.name,
+            model.plan,
+            self._settings.handler_options,
+            Resources(settings.threads, gpu),
+            template,
+        )
+
+    def _parent(self, model: Model) -> Zygote | ForkChannel:
+        """Who forks its workers: the template if there is one, else the zygote."""
+        forks = model.template.forks if model.template else None
+        if forks is not None and forks.alive:
+            return forks
+        return self._zygotes.get(model.plan.framework, model.environment)
 
     def _hear(self, worker: Worker) -> None:
         """Take what the worker says of its load, if it has said anything."""
@@ -278,17 +286,16 @@ class Workers:
             kill(worker.pid)  # its code closed the leash: it could never say that it is ready
 
     def _forget(self, model: Model, worker: Worker, code: int) -> None:
-        if worker.leash.fileno() >= 0:
+        if worker.forks is not None:
+            worker.forks.exited()  # which closes the leash, when what it has said is read
+            model.template = None if model.template is worker else model.template
+        else:
             asyncio.get_running_loop().remove_reader(worker.leash)
             worker.leash.close()
+            model.workers.remove(worker)
         if not worker.word.done():
             worker.word.set_result(None)
         worker.exited.set_result(code)
-        if worker.forks is not None:
-            worker.forks.exited()
-            model.template = None if model.template is worker else model.template
-        else:
-            model.workers.remove(worker)
         model.totals.add(worker.slot)
         self._stats.release(worker.slot_index)
 

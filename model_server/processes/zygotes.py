@@ -222,18 +222,6 @@ class ZygotePool:
             self._zygotes[key] = zygote
         return zygote
 
-    async def fork(
-        self,
-        spec: wire.WorkerSpec,
-        listener: socket.socket,
-        leash: socket.socket,
-        register: Callable[[int], None],
-        environment: Environment | None = None,
-    ) -> None:
-        """Fork a worker from the right zygote, see ``ForkChannel.fork``."""
-        zygote = self.get(spec.plan.framework, environment)
-        await zygote.fork(spec, listener, leash, register)
-
     def _replace(self, gone: Zygote) -> None:
         """Start a zygote that worked again, so that the next load finds it warm."""
         if gone.was_warm and not self._closing:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -319,3 +320,9 @@ def test_all_of_a_saved_model_counts_but_not_what_lies_beside_it(
         "assets/notes.txt": "1234567",
     }
     assert inspect_model(make(files), options).weight_bytes == 10
+
+
+def test_a_file_whose_name_is_no_text_is_passed_over(make: Make, options: HandlerOptions) -> None:
+    model_dir = make({"model.joblib": b"x"})
+    (model_dir / os.fsdecode(b"other\xff.joblib")).write_bytes(b"x")
+    assert inspect_model(model_dir, options).artifact == "model.joblib"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -237,6 +239,53 @@ def test_dead_workers_of_a_grown_model_are_replaced(
     answers = work.release()
     assert sum("pid" in answer for answer in answers) == 2
     assert measured(endpoint, lambda now: now("model_restarts_total", model=name) == 1)
+
+
+def test_workers_killed_in_the_same_moment_are_all_replaced_and_none_is_added(
+    here: Yarded, tmp_path: Path
+) -> None:
+    own, endpoint = here
+    name = loaded(here, tmp_path, "min_workers = 2")
+    before = inside.pids(endpoint, name)
+    os.kill(own.process.pid, signal.SIGSTOP)  # so that it hears of both at once
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    os.kill(own.process.pid, signal.SIGCONT)
+    assert eventually(lambda: endpoint.get(name).json()["restarts"] == 2)
+    assert {endpoint.invoke(name).json()["pid"] for _ in range(20)} <= inside.pids(endpoint, name)
+    assert len(inside.pids(endpoint, name)) == 2
+
+
+def test_a_worker_that_comes_when_it_is_not_wanted_any_more_goes_again(
+    here: Yarded, busy: Callable[[str], Busy], tmp_path: Path
+) -> None:
+    endpoint, go_on, loads = here[1], tmp_path / "go on", tmp_path / "loads"
+    go_on.touch()
+    settings = "max_workers = 2\nshare_weights = false"
+    name = loaded(here, tmp_path, settings, WAITS_FOR=go_on)
+    go_on.unlink()
+    work = busy(name)
+    work.add(2)
+    assert eventually(lambda: len(loads.read_text().split()) == 2)  # the second is on its way
+    work.release()
+    assert eventually(lambda: "1 processes are enough" in here[0].log.read_text())
+    go_on.touch()
+    assert eventually(lambda: "now 2 processes" in here[0].log.read_text())
+    assert eventually(lambda: len(inside.pids(endpoint, name)) == 1)
+    assert endpoint.invoke(name).status_code == 200
+
+
+def test_memory_is_back_in_the_books_when_workers_have_gone(
+    here: Yarded, busy: Callable[[str], Busy], tmp_path: Path
+) -> None:
+    endpoint, settings = here[1], "max_workers = 3\nshare_weights = false"
+    name = loaded(here, tmp_path, settings, HOLDS_MB=30)
+    work = busy(name)
+    work.add(3)
+    assert eventually(lambda: work.begun == 3)
+    assert measured(endpoint, lambda now: now("model_bytes", model=name) > 90 * MIB)
+    work.release()
+    assert measured(endpoint, lambda now: now("model_bytes", model=name) < 60 * MIB)
 
 
 def test_rises_and_falls_under_steady_load_lose_no_request(here: Yarded) -> None:

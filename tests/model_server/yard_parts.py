@@ -94,7 +94,7 @@ class Nursery:
         try:
             with far_end:
                 pids: list[int] = []
-                await self.zygotes.fork(spec, listener, far_end, pids.append)
+                await self.zygotes.get(framework).fork(spec, listener, far_end, pids.append)
                 (pid,) = pids
             data = await asyncio.get_running_loop().sock_recv(leash, 1 << 16)
         except BaseException:

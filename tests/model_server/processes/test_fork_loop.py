@@ -232,3 +232,24 @@ def test_a_fork_that_nobody_waits_for_any_more_is_ended() -> None:
             leash.close()
 
     asyncio.run(work())
+
+
+def test_a_channel_ends_also_when_somebody_else_holds_its_far_end() -> None:
+    """As a process that the model's code has forked while loading does."""
+
+    async def work() -> None:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        exits: list[tuple[int, int]] = []
+        ends: list[int] = []
+        channel = ForkChannel(
+            near,
+            on_worker_exit=lambda pid, code: exits.append((pid, code)),
+            on_gone=lambda: ends.append(1),
+        )
+        far.send(wire.encode(wire.Exited(77, -9)))
+        channel.exited()
+        channel.exited()
+        assert (exits, ends, channel.alive, near.fileno()) == ([(77, -9)], [1], False, -1)
+        far.close()
+
+    asyncio.run(work())
