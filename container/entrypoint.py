@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 
-from container.environment import current_environment, option_name, settings_from, variables
+from container.environment import (
+    current_environment,
+    option_name,
+    settings_from,
+    unknown_variables,
+    variables,
+)
 from container.submit_directory import submitted_code
 from model_server import logs
 from model_server.controller import Controller
@@ -56,6 +62,9 @@ def _serve(
     log_writer = logs.configure_in_background(settings.log_level, settings.log_format)
     mode = "many models" if settings.multi_model else f"the model in {settings.model_dir}"
     logs.logger.info("listening on %s, for %s", address, mode)
+    for name, meant in unknown_variables(environment).items():
+        hint = f"; did you mean {meant}?" if meant else ""
+        logs.logger.warning("%s is no setting%s", name, hint)
     try:
         asyncio.run(Controller(settings, environment, gateway_command).run(listener, run_dir))
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from difflib import get_close_matches
 from typing import Any
 
 from model_server.settings import MIB, Settings, SettingsError
@@ -57,9 +58,17 @@ def _find(
     if field.name in options:
         return option_name(field), options[field.name]
     for variable in variables(field):
-        if variable in environment:
-            return variable, environment[variable]
+        text = environment.get(variable, "")
+        if text or (variable in environment and isinstance(field.default, str | tuple)):
+            return variable, text  # an empty number or switch is as good as none
     return None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Variables named like settings that are none, each with the one that may have been meant."""
+    known = [variable for field in fields(Settings) for variable in variables(field)]
+    unknown = [n for n in environment if n.startswith("MODELYARD_") and n not in known]
+    return {name: next(iter(get_close_matches(name, known, 1)), None) for name in unknown}
 
 
 def _parse(field: Field[Any], source: str, text: str) -> Any:

@@ -10,6 +10,7 @@ artifact lies in the root loads it.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from handlers.directory.artifacts import Contents, bytes_below, holds_weights
@@ -65,11 +66,12 @@ def _read_root(model_dir: Path) -> tuple[Contents, int]:
         for item in entries:
             if not _is_text(item.name):
                 continue  # its name could not be told to any other process
-            if item.is_dir():
-                directories.append(item.name)
-            elif item.is_file():  # follows links, and skips those that lead nowhere
-                files.append(item.name)
-                weight_bytes += item.stat().st_size if holds_weights(item.name) else 0
+            with suppress(OSError):  # a link that leads back to itself
+                if item.is_dir():
+                    directories.append(item.name)
+                elif item.is_file():  # follows links, and skips those that lead nowhere
+                    files.append(item.name)
+                    weight_bytes += item.stat().st_size if holds_weights(item.name) else 0
     return Contents(model_dir, tuple(sorted(files)), tuple(sorted(directories))), weight_bytes
 
 

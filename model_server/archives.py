@@ -153,6 +153,8 @@ class _Extraction:
                 self._path(name).symlink_to(target)
             except (OSError, ValueError) as error:
                 raise ArchiveError(f"{shown(name)} is a link that cannot be made") from error
+        for name in self._links:
+            self._check_no_loop(name)
         root = model_root(self._directory)
         real_root = os.path.realpath(root)
         for name, target in self._links.items():
@@ -163,6 +165,13 @@ class _Extraction:
                     "with the file in the place of the link (tar -h, or modelyard pack)"
                 )
         return root
+
+    def _check_no_loop(self, name: str) -> None:
+        try:
+            self._path(name).stat()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ArchiveError(f"{shown(name)} is a link that leads back to itself") from error
 
     def _path(self, name: str) -> Path:
         return self._directory / name

@@ -11,10 +11,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -22,33 +20,22 @@ from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from model_server import memory, probe, wire
 from model_server.accounts import Accounts
+from model_server.background import Background, for_ever
 from model_server.environments.environments import Environments
-from model_server.errors import (
-    BadRequest,
-    ModelExists,
-    Problem,
-    ServerError,
-    ServerUnavailable,
-    problem_of,
-)
+from model_server.errors import ServerError, ServerUnavailable, problem_of
 from model_server.lifecycle import Lifecycle
 from model_server.metrics import GatewayTotals, snapshot
-from model_server.model import Model, State
+from model_server.model import Model
 from model_server.model_dirs import shown
-from model_server.processes.children import Children, kill
+from model_server.processes.children import Children, kill_group
 from model_server.processes.gateways import Gateways
 from model_server.processes.lifeline import Lifeline
 from model_server.processes.workers import Workers
 from model_server.processes.zygotes import ZygotePool
 from model_server.run_dir import RunDir
-from model_server.settings import (
-    LOAD_ALL,
-    PRELOAD_AUTO,
-    PRELOAD_NONE,
-    PRELOADED,
-    SINGLE_MODEL,
-    Settings,
-)
+from model_server.settings import LOAD_ALL, PRELOAD_AUTO, PRELOAD_NONE, PRELOADED, Settings
+from model_server.single_model import SingleModel
+from model_server.socket_queues import waiting_connections
 from model_server.standalone import Archives
 from model_server.stats import StatsTable
 from model_server.tasks import Tasks
@@ -83,9 +70,7 @@ class Controller:
         self._port_open = asyncio.Event()
         self._stopping = False
         self._own_bytes = 0
-        self._single_problem: Problem | None = None
-        self._has_deep_archives = False
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def run(self, listener: socket.socket, run_dir: RunDir) -> None:
         """Serve on ``listener`` until SIGTERM or SIGINT, then remove ``run_dir``."""
@@ -153,6 +138,7 @@ class Controller:
             tasks=tasks,
         )
         self._archives = Archives(settings, self._lifecycle.load)
+        self._single = None if settings.multi_model else self._single_model()
         self._gateways = Gateways(
             children,
             self._gateway_command(settings, run_dir, listener.fileno(), lifeline.read_fd),
@@ -163,27 +149,24 @@ class Controller:
 
     def _adopted_exit(self, pid: int, code: int) -> None:
         """A worker that had lost its zygote, or something that the model's code left behind."""
-        kill(pid)  # its group: the zygote would have done it
+        kill_group(pid)  # the zygote would have done it
         self._workers.told_of_exit(pid, code)
 
+    def _single_model(self) -> SingleModel:
+        model_dir, lifecycle = self._settings.model_dir, self._lifecycle
+        return SingleModel(model_dir, self._models, self._archives, lifecycle.load)
+
     def _start_background(self) -> None:
-        self._run_in_background(self._workers.watch_time_limits())
-        self._run_in_background(self._lifecycle.remeasure())
-        self._run_in_background(self._upkeep.follow_demand())
-        self._run_in_background(self._tidy_environments())
-        self._run_in_background(self._weigh_server())
-        self._run_in_background(self._preload())
-        self._run_in_background(self._load_first())
-
-    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background_done)
-
-    def _background_done(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("background work failed: %r", error, exc_info=error)
+        for work in (
+            self._workers.watch_time_limits,
+            self._lifecycle.remeasure,
+            self._upkeep.follow_demand,
+            self._tidy_environments,
+            self._weigh_server,
+        ):
+            self._background.begin(for_ever(work))
+        self._background.begin(self._preload())
+        self._background.begin(self._load_first())
 
     async def _stop(self, listener: socket.socket) -> None:
         """Finish what is under way, within the limits, and end every process."""
@@ -194,8 +177,7 @@ class Controller:
         await self._lifecycle.abort_loads()
         deadline = asyncio.get_running_loop().time() + self._settings.drain_timeout_seconds
         await self._gateways.stop(self._settings.drain_timeout_seconds + _SHUTDOWN_MARGIN_SECONDS)
-        for task in list(self._background):
-            task.cancel()
+        self._background.cancel()
         left = max(deadline - asyncio.get_running_loop().time(), 0.5)
         await self._lifecycle.close(left)
         self._zygotes.close()
@@ -239,24 +221,16 @@ class Controller:
 
     async def _load_first(self) -> None:
         """Load what is to be there from the start."""
-        single = not self._settings.multi_model
-        if single and not self._archives.names():
-            await self._load_single()
+        if self._single is not None:
+            await self._single.start()
         for entry in self._settings.load_models:
-            names = self._archives.names() if single and entry == LOAD_ALL else [entry]
-            for name in names:
+            for name in await self._named(entry):
                 await self._load_one(name)
 
-    async def _load_single(self) -> None:
-        try:
-            await self._lifecycle.load(SINGLE_MODEL, self._settings.model_dir)
-        except (ServerError, HandlerError) as error:
-            if await asyncio.to_thread(self._archives.lie_deeper):
-                log.info("%s holds archives: each is loaded on demand", self._settings.model_dir)
-                self._has_deep_archives = True
-                return
-            self._single_problem = problem_of(error)
-            log.error("cannot serve %s: %s", self._settings.model_dir, self._single_problem.message)
+    async def _named(self, entry: str) -> list[str]:
+        if self._single is None or entry != LOAD_ALL:
+            return [entry]
+        return await asyncio.to_thread(self._archives.names)
 
     async def _load_one(self, entry: str) -> None:
         name, _, directory = entry.partition("=")
@@ -324,53 +298,20 @@ class Controller:
         return wire.Done()
 
     async def _ensure(self, name: str) -> None:
-        """Return when the model is hot; in single-model mode archives are loaded on demand."""
-        if not self._settings.multi_model:
-            model = self._models.get(name)
-            if model is not None and model.is_leaving:
-                await model.settled.wait()
-        if not self._settings.multi_model and name not in self._models:
-            if name == SINGLE_MODEL:
-                await self._ensure_single()
-            else:
-                await self._archives.ensure(name)
+        if self._single is not None:
+            await self._single.ensure(name)
         await self._lifecycle.ensure(name)
-
-    async def _ensure_single(self) -> None:
-        """A request that names no archive, and the model is not there."""
-        self._check_single()
-        names = await asyncio.to_thread(self._archives.names)
-        if not names:
-            return
-        try:
-            with suppress(ModelExists):
-                await self._lifecycle.load(SINGLE_MODEL, self._settings.model_dir)
-        except HandlerError as error:
-            raise BadRequest(
-                f"{self._settings.model_dir} holds archives; name one in the header "
-                f"X-Amzn-SageMaker-Target-Model, e.g. {names[0]}"
-            ) from error
 
     def _check_health(self) -> None:
         """Raise while the server should get no traffic."""
         if self._stopping:
             raise ServerUnavailable("the server is stopping")
-        if self._settings.multi_model:
-            return  # it lives; what its models do is not the platform's business
-        if self._has_deep_archives or self._archives.names():
-            return  # each is loaded when it is asked for
-        self._check_single()
-        model = self._models.get(SINGLE_MODEL)
-        if model is None or model.state is State.LOADING:
-            raise ServerUnavailable("the model is still loading")
-
-    def _check_single(self) -> None:
-        """Raise when the one model of single-model mode could not be loaded."""
-        if self._single_problem is not None:
-            raise ServerUnavailable(f"the model has not loaded: {self._single_problem.message}")
+        if self._single is not None:
+            self._single.check_health()
+        # else it lives; what its models do is not the platform's business
 
     async def _metrics(self) -> str:
-        waiting = await asyncio.to_thread(probe.waiting_connections)
+        waiting = await asyncio.to_thread(waiting_connections)
         text = snapshot(
             self._lifecycle,
             self._accounts,

@@ -82,7 +82,7 @@ def snapshot(
 ) -> Callable[[], str]:
     """Take all numbers now; the result formats them, in whatever thread.
 
-    ``waiting`` is what ``probe.waiting_connections`` found.
+    ``waiting`` is what ``waiting_connections`` found.
     """
     models = [_numbers(model, waiting) for model in lifecycle.models.values()]
     counts, served = copy(lifecycle.counts), deepcopy(gateways)

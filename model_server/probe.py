@@ -1,11 +1,9 @@
-"""What the kernel knows about memory and sockets. Effects only: decisions are made elsewhere."""
+"""What the kernel knows about memory and processes. Effects only: decisions are made elsewhere."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import socket
-import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,15 +37,13 @@ def threads_of_this_process() -> int:
     return sum(1 for _ in (_PROC / "self" / "task").iterdir())
 
 
-def channels_of_this_process() -> set[str]:
-    """What leads out of this process but to no file: sockets, pipes, event loops' queues."""
-    found = set()
-    for entry in (_PROC / "self" / "fd").iterdir():
-        with suppress(OSError):  # the listing's own is gone by now
-            target = str(entry.readlink())
-            if not target.startswith("/"):
-                found.add(f"{entry.name} {target}")
-    return found
+def has_children() -> bool:
+    """Whether this process has child processes, dead ones that it has not waited for included."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def machine_memory_bytes() -> int:
@@ -88,50 +84,3 @@ def adopt_orphans() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
-
-
-_SOCK_DIAG_BY_FAMILY = 20
-_NLM_REQUEST_DUMP = 0x301
-_NETLINK_SOCK_DIAG = 4
-_UDIAG_SHOW_RQLEN = 0x10
-_UNIX_DIAG_RQLEN = 4
-_LISTEN_STATE = 1 << 10
-
-
-def waiting_connections() -> dict[int, int]:
-    """Inode of each listening Unix socket -> connections waiting in its backlog.
-
-    Asks the kernel's socket diagnostics once for all; empty where it does not answer
-    (see sock_diag(7)).
-    """
-    header, attribute = struct.Struct("=IHHII"), struct.Struct("=HH")
-    request = struct.pack(
-        "=BBHIIIII", socket.AF_UNIX, 0, 0, _LISTEN_STATE, 0, _UDIAG_SHOW_RQLEN, 0, 0
-    )
-    found: dict[int, int] = {}
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-            netlink.settimeout(1.0)
-            netlink.send(
-                header.pack(
-                    header.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_REQUEST_DUMP, 1, 0
-                )
-                + request
-            )
-            while True:
-                data = netlink.recv(1 << 20)
-                offset = 0
-                while offset < len(data):
-                    length, kind, *_ = header.unpack_from(data, offset)
-                    if kind != _SOCK_DIAG_BY_FAMILY:
-                        return found
-                    inode = struct.unpack_from("=I", data, offset + 20)[0]
-                    place = offset + 32
-                    while place + attribute.size <= offset + length:
-                        size, name = attribute.unpack_from(data, place)
-                        if name == _UNIX_DIAG_RQLEN:
-                            found[inode] = struct.unpack_from("=I", data, place + 4)[0]
-                        place += max(4, (size + 3) & ~3)
-                    offset += (length + 3) & ~3
-    except OSError:
-        return found

@@ -18,8 +18,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from handlers.errors import HandlerError
+from handlers.inspection import inspect_model
 from model_server import own_directory
-from model_server.archives import ArchiveLimits, extract_archive
+from model_server.archives import ArchiveLimits, extract_archive, model_root
 from model_server.errors import BadRequest, ModelExists, ModelNotFound, ServerError
 from model_server.model_dirs import shown
 from model_server.own_directory import UnsafeDirectory
@@ -42,6 +44,7 @@ class Archives:
         self._folder = Path(settings.model_dir)
         self._extract_dir = Path(settings.extract_dir).absolute()
         self._limits = ArchiveLimits(settings.max_extracted_bytes, settings.max_extracted_files)
+        self._options = settings.handler_options
         self._load = load
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._extracted: dict[str, Path] = {}
@@ -110,19 +113,46 @@ class Archives:
 
     def _find(self, name: str) -> Path:
         """The archive or directory of that name. Raises BadRequest or ModelNotFound."""
+        path = self._folder / self._spelled(name)
+        try:
+            if path.is_dir():
+                self._check_directory(name, path)
+            elif not path.is_file():
+                raise ModelNotFound(f"there is no {shown(name)} in {self._folder}{self._there()}")
+            elif not name.endswith(_SUFFIXES):
+                kinds = ", ".join(_SUFFIXES)
+                raise BadRequest(f"{shown(name)} is no archive; their names end with {kinds}")
+        except OSError as error:  # a name too long
+            raise BadRequest(f"{shown(name)} cannot be looked for: {error.strerror}") from None
+        return path
+
+    def _spelled(self, name: str) -> Path:
+        """The name as a path. One spelling for each: every other would be one more model."""
         path = Path(name)
-        # One spelling for each archive: every other would be one more model.
         if "\0" in name or not path.parts or ".." in path.parts or path.is_absolute():
             raise BadRequest(f"{shown(name)} is no name of an archive below {self._folder}")
         if str(path) != name:
             raise BadRequest(f"{shown(name)} must be written {shown(str(path))}")
-        path = self._folder / name
+        return path
+
+    def _check_directory(self, name: str, path: Path) -> None:
+        """Raise unless it holds a model, and is no part of another."""
+        above = path
+        while above != self._folder:
+            above = above.parent
+            if self._is_model(above):
+                raise BadRequest(
+                    f"{shown(name)} is a part of the model in {above}, which is served without "
+                    "the header X-Amzn-SageMaker-Target-Model"
+                )
+        inspect_model(model_root(path), self._options)
+
+    def _is_model(self, path: Path) -> bool:
         try:
-            if path.is_file() or path.is_dir():
-                return path
-        except OSError as error:  # a name too long
-            raise BadRequest(f"{shown(name)} cannot be looked for: {error.strerror}") from None
-        raise ModelNotFound(f"there is no {shown(name)} in {self._folder}{self._there()}")
+            inspect_model(path, self._options)
+        except (HandlerError, OSError):
+            return False
+        return True
 
     def _there(self) -> str:
         names = self.names()

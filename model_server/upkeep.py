@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from model_server import model_sockets, probe
+from model_server import model_sockets
 from model_server.accounts import Accounts
 from model_server.backoff import GIVE_UP_AFTER, RETRY_FAILED_AFTER_SECONDS, restart_delay
 from model_server.errors import ModelFailed, Problem, problem_of
@@ -24,6 +24,7 @@ from model_server.processes.children import describe_exit
 from model_server.processes.workers import Workers
 from model_server.scaling import Bounds, Demand, wanted_workers
 from model_server.settings import Settings
+from model_server.socket_queues import waiting_connections
 
 log = logging.getLogger("modelyard.upkeep")
 
@@ -77,9 +78,8 @@ class Upkeep:
             return
         model.failures_in_a_row = 0 if worker.has_served else model.failures_in_a_row + 1
         model.lost_workers += 1
-        log.warning(
-            "process %s; starting another", describe_exit(code), extra={"model": model.name}
-        )
+        how = describe_exit(code) if worker.verdict is None else "was ended"
+        log.warning("process %s; starting another", how, extra={"model": model.name})
         if model.state is State.READY and not model.ready_workers:
             model.move(State.RESTARTING)
         self._see_to(model)
@@ -220,7 +220,7 @@ class Upkeep:
     async def _look_at(self, models: list[Model]) -> None:
         """A queue can only be there when all workers are busy: only then the kernel is asked."""
         full = any(_busy(model) >= model.ready_workers for model in models)
-        waiting = await asyncio.to_thread(probe.waiting_connections) if full else {}
+        waiting = await asyncio.to_thread(waiting_connections) if full else {}
         for model in models:
             if model.state is State.READY and not self.stopping:
                 batches = -(-waiting.get(model.inode, 0) // model.plan.settings.batch_size)

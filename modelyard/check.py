@@ -61,10 +61,22 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--content-type", help="of the body; default: by the file's name")
     parser.add_argument("--accept", help="the content type to ask for")
     parser.add_argument(
-        "--header", action="append", default=[], metavar="NAME:VALUE", help="sent with the request"
+        "--header",
+        action="append",
+        default=[],
+        type=_header,
+        metavar="NAME:VALUE",
+        help="sent with the request",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser.parse_args(arguments)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME:VALUE")
+    return name.strip(), value.strip()
 
 
 def _check(
@@ -106,7 +118,7 @@ def _directory(model: Path, work: Path, settings: Settings) -> Path:
 
 def _request(options: argparse.Namespace, directory: Path) -> Request | None:
     """What to send, if anything."""
-    headers = [tuple(header.partition(":")[::2]) for header in options.header]
+    headers = list(options.header)
     if options.accept:
         headers.append(("Accept", options.accept))
     try:

@@ -7,6 +7,7 @@ it and when.
 from __future__ import annotations
 
 import argparse
+import errno
 import gzip
 import os
 import stat
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     if not directory.is_dir():
         return _told(f"there is no directory {directory}", 2)
     output: Path = options.output or Path(f"{directory.resolve().name or 'model'}.tar.gz")
+    if problem := _misplaced(output, directory):
+        return _told(problem, 2)
     environment = current_environment()
     try:
         settings = settings_from(environment, {})
@@ -65,6 +68,15 @@ def main(arguments: Sequence[str]) -> int:
     for warning in pitfalls(directory):
         print(f"Warning: {warning}")  # noqa: T201
     return 0
+
+
+def _misplaced(output: Path, directory: Path) -> str | None:
+    """What is wrong with where the archive is to go; None when nothing is."""
+    if not output.name.endswith((".tar.gz", ".tgz")):
+        return f"{output} should end in .tar.gz, which is what it will be"
+    if _place(output).is_relative_to(directory.resolve()):
+        return f"{output} would lie in the directory itself, and the next archive would hold it"
+    return None
 
 
 def _told(message: str, code: int) -> int:
@@ -156,6 +168,8 @@ def _header(directory: Path, path: Path) -> tarfile.TarInfo:
     """The entry of one path: nothing of who packs it, or when."""
     name = str(path.relative_to(directory))
     info = tarfile.TarInfo(name)
+    if path.is_symlink() and _is_a_loop(path):
+        raise PackError(f"{name} is a link that leads back to itself")
     is_link = path.is_symlink() and _stays_inside(directory, path)
     if path.is_symlink() and not is_link and not path.is_file():
         raise PackError(f"{name} is a link to {path.readlink()}, which leads out of the directory")
@@ -171,6 +185,14 @@ def _header(directory: Path, path: Path) -> tarfile.TarInfo:
     executable = stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IXUSR
     info.mode = 0o755 if executable else 0o644
     return info
+
+
+def _is_a_loop(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _stays_inside(directory: Path, link: Path) -> bool:

@@ -17,7 +17,6 @@ import io
 import json
 import math
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -37,6 +36,7 @@ from handlers.data.media_types import (
 )
 from handlers.data.remembered import remembered
 from handlers.errors import InvalidInput, NotAcceptable, UnsupportedContentType
+from handlers.optional_packages import usable
 
 CELL_TYPES = (str, int, float, type(None))  # a union made anew for each cell would be slow
 
@@ -108,7 +108,7 @@ def _parse_json(text: str, where: str = "body") -> Any:
 
 def numeric(value: Any) -> Any:
     """A list of numbers, nested or not, as an array; anything else as it is."""
-    if not isinstance(value, list) or find_spec("numpy") is None:
+    if not isinstance(value, list) or not usable("numpy"):
         return value
     import numpy as np
 
@@ -159,7 +159,7 @@ def _number(cell: str, row: int) -> float:
 
 def _decode_npy(body: bytes, charset: str) -> Any:
     """An array from an NPY file, never unpickled and never larger than the body it came in."""
-    if find_spec("numpy") is None:
+    if not usable("numpy"):
         raise UnsupportedContentType(f"{NPY} needs numpy, which is not installed here.")
     import numpy as np
 
@@ -252,7 +252,7 @@ def _cells(row: Any) -> list[Any] | tuple[Any, ...]:
 
 
 def _encode_npy(value: Any) -> bytes:
-    if find_spec("numpy") is None:
+    if not usable("numpy"):
         raise NotAcceptable(f"{NPY} needs numpy, which is not installed here")
     import numpy as np
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from handlers.data.envelopes import bare_rows
 from handlers.errors import InvalidInput
+from handlers.optional_packages import usable
 
 MAX_NAMED = 10  # columns named in an error
 
@@ -149,7 +149,7 @@ def is_array(value: Any) -> bool:
 
 def has_pandas() -> bool:
     """Whether columns with names can be made."""
-    return find_spec("pandas") is not None
+    return usable("pandas")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from handlers.directory.pretrained import check_task, read_config, task_of, weig
 from handlers.errors import InvalidInput, ModelLoadError, UnsupportedContentType
 from handlers.frameworks import python, pytorch
 from handlers.frameworks.parts.text_tasks import TEXT_TASKS, text_task
+from handlers.optional_packages import usable
 from handlers.types import ModelPlan, Resources
 
 NAME = "huggingface"
@@ -196,7 +197,7 @@ def _table(text: str) -> dict[str, Any]:
 
 
 def _image(body: bytes) -> Any:
-    if find_spec("PIL") is None:
+    if not usable("PIL"):
         raise UnsupportedContentType("Images need Pillow; name it in code/requirements.txt.")
     from PIL import Image
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import sys
-from importlib.util import find_spec
 from typing import Any
 
 from handlers.data import codecs
 from handlers.data.envelopes import Convert, opened
 from handlers.directory.artifacts import Contents
 from handlers.errors import ModelLoadError
+from handlers.frameworks.parts import thread_pools
+from handlers.optional_packages import raise_import_errors, usable
 from handlers.types import ModelPlan, Resources
 
 NAME = "python"
@@ -34,9 +35,10 @@ def find_artifact(contents: Contents) -> str | None:
 def preload() -> None:
     """Import numpy, if there is one, and put a value through each codec."""
     _stay_silent()
+    raise_import_errors()
     codecs.decode(b"[[1.0]]", "application/json")
     codecs.encode([[1.0]], "application/json", "application/json")
-    if find_spec("numpy") is None:
+    if not usable("numpy"):
         return
     import numpy as np
 
@@ -59,6 +61,15 @@ def after_fork(threads: int) -> None:
         import numpy as np
 
         np.random.seed(int.from_bytes(os.urandom(4), "big"))
+    if threads > 1:
+        _allow(threads)
+
+
+def _allow(threads: int) -> None:
+    """Give numeric libraries more than the one thread that they were loaded with, or will be."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    thread_pools.limit(threads)
 
 
 def load(plan: ModelPlan, resources: Resources) -> Any:

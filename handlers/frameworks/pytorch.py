@@ -20,6 +20,7 @@ from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
 from handlers.interfaces.user_code import classes_of, import_file
 from handlers.interfaces.user_errors import is_out_of_memory
+from handlers.optional_packages import usable
 from handlers.types import Interface, ModelPlan, Resources
 from handlers.weights import build_module, is_torchscript, load_weights
 
@@ -67,7 +68,7 @@ def preload() -> None:
         path = Path(folder, "model.pt")
         torch.save(net.state_dict(), path)
         _warm_up(net, path)
-        if find_spec("safetensors") is not None:
+        if usable("safetensors.torch"):
             from safetensors.torch import save_file
 
             path = path.with_suffix(".safetensors")

@@ -14,6 +14,7 @@ from handlers.errors import InvalidInput, ModelLoadError
 from handlers.frameworks import python
 from handlers.frameworks.parts import thread_pools
 from handlers.frameworks.parts.pickles import load_pickle
+from handlers.optional_packages import usable
 from handlers.types import ModelPlan, Resources
 
 NAME = "sklearn"
@@ -80,8 +81,11 @@ def load(plan: ModelPlan, resources: Resources) -> Any:
 
 def _load_skops(path: Path) -> Any:
     """A skops file, unless it holds types that skops does not know to be harmless."""
-    if find_spec("skops") is None:
-        raise ModelLoadError(f"{path.name} needs skops, which is missing: pip install skops.")
+    if not usable("skops"):
+        raise ModelLoadError(
+            f"{path.name} needs skops, which is missing here, or does not go together with the "
+            "model's other packages: pip install skops."
+        )
     from skops import io as skops
 
     untrusted = skops.get_untrusted_types(file=path)
@@ -115,8 +119,8 @@ def rows_for(model: Any, data: Any) -> Any:
         return tables.frame(rows, names)
     if not tables.is_array(data):
         raise InvalidInput(
-            "Rows with names reach this model through pandas, which is not installed here. Install "
-            "it in the image, or send each row as a list of values."
+            "Rows with names reach this model through pandas, which is not here, or does not go "
+            "together with the model's other packages. Name one that does in code/requirements.txt, or send each row as a list of values."
         )
     return rows
 

@@ -30,7 +30,7 @@ from model_server.environments.pip_command import (
     pip_environment,
 )
 from model_server.errors import EnvironmentFailed, ModelTimeout
-from model_server.processes.children import Children, describe_exit, group_is_gone, kill
+from model_server.processes.children import Children, describe_exit, group_is_gone, kill_group
 from model_server.settings import MIB
 
 log = logging.getLogger("modelyard.environments")
@@ -129,7 +129,7 @@ class Builder:
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def on_exit(code: int) -> None:
-            kill(pid)  # what a package's set-up left running
+            kill_group(pid)  # what a package's set-up left running
             if not ended.done():
                 ended.set_result(code)
 
@@ -143,7 +143,7 @@ class Builder:
             return await ended
         finally:
             if ended.cancelled():
-                kill(pid)
+                kill_group(pid)
             await group_is_gone(pid)
 
     def _words(self, path: Path, code: int) -> str:

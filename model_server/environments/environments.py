@@ -180,19 +180,23 @@ class Environments:
 
     async def _build(self, key: str, requirements: Requirements) -> Stamp:
         try:
-            async with self._places:
-                fd, stamp = await self._claim(key)
-                try:
-                    if stamp is None:
-                        log.info("building environment %s", key)
-                        stamp = await self._builder.build(key, requirements, fd)
-                except BaseException:
-                    os.close(fd)
-                    raise
-                self._share(key, fd)
-                return stamp
+            fd, stamp = await self._claim(key)
+            try:
+                if stamp is None:
+                    stamp = await self._build_claimed(key, requirements, fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            self._share(key, fd)
+            return stamp
         except asyncio.CancelledError:  # by ``close``: those who wait are not cancelled themselves
             raise ServerUnavailable("the server is stopping") from None
+
+    async def _build_claimed(self, key: str, requirements: Requirements, fd: int) -> Stamp:
+        """Build when it is its turn. Who only waits for another server's lock takes no turn."""
+        async with self._places:
+            log.info("building environment %s", key)
+            return await self._builder.build(key, requirements, fd)
 
     async def _claim(self, key: str) -> tuple[int, Stamp | None]:
         """A descriptor with the lock: a shared one if it is there complete, else exclusive.

@@ -91,7 +91,7 @@ class Gateway:
                     "this server runs in multi-model mode; POST to /models/{name}/invoke instead"
                 )
             target = request.header("x-amzn-sagemaker-target-model")
-            return _checked_name(target.lstrip("/")) if target else SINGLE_MODEL
+            return _target(target) if target else SINGLE_MODEL
         return None
 
     async def _answer(self, request: HttpRequest, respond: Respond) -> None:
@@ -220,6 +220,14 @@ _ROUTES: dict[str, dict[str, Callable[[Gateway, HttpRequest], Awaitable[HttpResp
 def _not_allowed(method: str, path: str, *allowed: str) -> MethodNotAllowed:
     allow = ", ".join(allowed)
     return MethodNotAllowed(f"{method} is not possible on {shown(path)}; use {allow}", allow=allow)
+
+
+def _target(header: str) -> str:
+    """The archive that a header names: UTF-8, which HTTP carries as latin-1."""
+    try:
+        return _checked_name(header.encode("latin-1").decode().lstrip("/"))
+    except UnicodeDecodeError:
+        raise BadRequest(f"the archive's name {shown(header)} is not UTF-8") from None
 
 
 def _model_name(encoded: str) -> str:

@@ -8,10 +8,13 @@ stops.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import termios
+from array import array
 from collections import deque
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Protocol
@@ -237,24 +240,31 @@ class HttpProtocol(asyncio.BufferedProtocol):
         # else: at most one answer waits for a slow client; resume_writing goes on
 
     async def _write_stream(self, head: bytes, response: HttpResponse, *, keep_alive: bool) -> None:
-        assert response.stream is not None
-        chunked = response.is_open_ended and response.chunked
-        sent = 0
         self._transport.write(head)
         try:
-            async with aclosing(response.stream):  # at once: its model goes on until it is closed
-                async for part in response.stream:
-                    sent += len(part)
-                    self._transport.write(_chunk(part) if chunked else part)
-                    await self._can_write.wait()
+            response.length = await self._write_parts(response)
         except (OSError, StreamBroken) as error:
             log.warning("%s: an answer broke off: %s", shown(self._answering.path), error)
             self._transport.abort()  # too late for a status: the client sees a cut body
-            return
+        except Exception:
+            log.exception("%s: an answer broke off", shown(self._answering.path))
+            self._transport.abort()
+        else:
+            self._finish(response, keep_alive=keep_alive)
+
+    async def _write_parts(self, response: HttpResponse) -> int:
+        """Send a stream to its end; how many bytes it had."""
+        assert response.stream is not None
+        chunked = response.is_open_ended and response.chunked
+        sent = 0
+        async with aclosing(response.stream):  # at once: its model goes on until it is closed
+            async for part in response.stream:
+                sent += len(part)
+                self._transport.write(_chunk(part) if chunked else part)
+                await self._can_write.wait()
         if chunked:
             self._transport.write(b"0\r\n\r\n")
-        response.length = sent
-        self._finish(response, keep_alive=keep_alive)
+        return sent
 
     def _refuse(self, error: ServerError) -> None:
         """Answer a request that cannot be read on, and end the connection."""
@@ -288,8 +298,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._transport.close()
 
     def _check_reading(self, now: float) -> None:
-        """Drop a client that has stopped reading its answer."""
-        unsent = self._transport.get_write_buffer_size()
+        """Drop a client that has stopped reading its answer.
+
+        One that reads slowly empties the kernel's buffer for long before any more goes into it.
+        """
+        unsent = self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
         if unsent != self._unsent:
             self._unsent, self._since = unsent, now
         elif now - self._since > STALLED_SECONDS:
@@ -301,6 +314,14 @@ class HttpProtocol(asyncio.BufferedProtocol):
             return
         if self._has_served or now - self._since > _FIRST_REQUEST_SECONDS:
             self._transport.close()
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes in the kernel that the client has not taken; 0 where it does not say (tcp(7))."""
+    count = array("i", [0])
+    with suppress(OSError):
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def _chunk(part: Part) -> bytes:

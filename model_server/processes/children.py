@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from model_server import probe
 
@@ -68,7 +69,10 @@ class Children:
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Signal a process and, where it leads one, its whole group; 0 is a process never started."""
+    """Signal a process and, where it leads one, its whole group; 0 is a process never started.
+
+    Only for processes that have not been reaped: after that their pid may be somebody else's.
+    """
     if pid <= 0:
         return
     for send in (os.killpg, os.kill):
@@ -77,6 +81,16 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
             return
         except (ProcessLookupError, PermissionError):
             continue
+
+
+def kill_group(leader: int) -> None:
+    """End what a process has left behind in its group, also when it has been reaped itself.
+
+    While any of the group lives the kernel gives its number to nobody else.
+    """
+    if leader > 0:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 async def group_is_gone(leader: int, limit_seconds: float = 1.0) -> None:
@@ -101,5 +115,5 @@ def describe_exit(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = "unknown signal"
-    hint = "; the kernel does that when memory runs out" if code == -signal.SIGKILL else ""
+    hint = ", as the kernel does when memory runs out" if code == -signal.SIGKILL else ""
     return f"was killed by signal {-code} ({name}){hint}"

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from handlers.errors import HandlerError
@@ -29,11 +29,6 @@ class Reply(NamedTuple):
     body: bytes
     stream: Chunks | None = None
 
-    def close(self) -> None:
-        """Nobody wants it any more."""
-        if self.stream is not None:
-            _close(self.stream)
-
 
 def success(response: Response) -> Reply:
     """The reply of a request that worked."""
@@ -55,58 +50,62 @@ def brief(message: str) -> str:
     return f"{message[:_MAX_MESSAGE_CHARS]}… ({len(message)} characters in all)"
 
 
-def send(connection: socket.socket, reply: Reply) -> None:
-    """Send head and body. Raises ConnectionError when the gateway has hung up."""
-    _send(connection, wire.frame_head(reply.head, len(reply.body)), reply.body)
+class Sending:
+    """A reply on its way to its client, of a stream chunk after chunk.
 
+    A slow client keeps nobody waiting for whom it does not matter: unless ``waits``, nothing here
+    waits for a client, and ``step`` is to be called again when its socket is writable.
+    """
 
-def _send(connection: socket.socket, start: bytes, body: bytes) -> None:
-    if len(body) < wire.JOINED_BYTES:
-        connection.sendall(start + body)
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.LARGE_SEND_BYTES)
-    sent = connection.sendmsg((start, body))
-    if sent < len(start):
-        connection.sendall(start[sent:])
-        sent = len(start)
-    if sent < len(start) + len(body):
-        connection.sendall(memoryview(body)[sent - len(start) :])
-
-
-class Stream:
-    """An answer whose first chunk has been sent."""
-
-    def __init__(self, connection: socket.socket, chunks: Chunks, slot: memoryview) -> None:
-        self._connection = connection
-        self._chunks = chunks
+    def __init__(
+        self, connection: socket.socket, reply: Reply, slot: memoryview, *, waits: bool = False
+    ) -> None:
+        self.failed = False
+        self.connection = connection
+        self._chunks = reply.stream
         self._slot = slot
         self._pid = os.getpid()
-        self.failed = False
+        self._flags = 0 if waits else socket.MSG_DONTWAIT
+        self._unsent: list[memoryview] = []
+        self._put(wire.frame_head(reply.head, len(reply.body)), reply.body)
 
     def step(self) -> bool:
-        """Send the next chunk; False when that was the end.
+        """Send what the socket takes; False when the reply is at its end, or nobody wants it.
 
-        Sending waits for the client, and while it does the model's code rests and its time limit
-        does not run. When the client leaves, the generator is closed where it stands.
+        Of a stream, the next chunk is made when the last one has gone. So while a client does not
+        read, the model's code rests and its time limit does not run; when it leaves, the generator
+        is closed where it stands.
         """
         try:
+            if not self._unsent:
+                self._go_on()
+            self._send()
+        except ConnectionError:
+            log.debug("the gateway hung up, or its client left")
+            self._end()
+            return False
+        return bool(self._unsent) or self._chunks is not None
+
+    def _go_on(self) -> None:
+        """Have the next chunk made, or find the stream at its end."""
+        try:
             chunk = self._next()
-            if chunk is not None:
-                if chunk:  # an empty one would be the end
-                    _send(self._connection, wire.PREFIX.pack(0, len(chunk)), chunk)
-                return True
-            self._connection.sendall(_END)
-        except HandlerError as error:
+        except HandlerError as error:  # too late for a status: say that no more comes, and why
             self.failed = True
             log.error("%s", error.message, exc_info=error.__cause__ or error)
-            self._break(failure(error.status, error.kind, error.message))
-        except ConnectionError:
-            log.debug("the client left in the middle of a stream")
-        _close(self._chunks)
-        return False
+            reply = failure(error.status, error.kind, error.message)
+            self._put(wire.frame_head(reply.head, len(reply.body)), reply.body)
+            self._end()
+            return
+        if chunk is None:
+            self._put(_END, b"")
+            self._end()
+        elif chunk:  # an empty one would be the end
+            self._put(wire.PREFIX.pack(0, len(chunk)), chunk)
 
     def _next(self) -> bytes | None:
         """The next chunk, None at the end. The time limit holds for each by itself."""
+        assert self._chunks is not None
         self._slot[BUSY_SINCE_NS] = time.monotonic_ns()
         try:
             return next(self._chunks, None)
@@ -115,12 +114,35 @@ class Stream:
                 os._exit(0)  # a fork that the model's code made and that came back
             self._slot[BUSY_SINCE_NS] = 0
 
-    def _break(self, reply: Reply) -> None:
-        """Say that no more comes, and why: too late for a status."""
-        try:
-            send(self._connection, reply)
-        except ConnectionError:
-            log.debug("the client left, too")
+    def _put(self, start: bytes, body: bytes) -> None:
+        if len(body) < wire.JOINED_BYTES:
+            self._unsent = [memoryview(start + body)]
+        else:
+            self._unsent = [memoryview(start), memoryview(body)]
+
+    def _send(self) -> None:
+        if len(self._unsent) > 1:
+            connection = self.connection
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.LARGE_SEND_BYTES)
+        while self._unsent:
+            try:
+                sent = self.connection.sendmsg(self._unsent, (), self._flags)
+            except BlockingIOError:
+                return
+            self._unsent = list(_after(self._unsent, sent))
+
+    def _end(self) -> None:
+        if self._chunks is not None:
+            _close(self._chunks)
+            self._chunks = None
+
+
+def _after(parts: list[memoryview], sent: int) -> Iterator[memoryview]:
+    """What is left of these when so many bytes have gone."""
+    for part in parts:
+        if sent < len(part):
+            yield part[sent:]
+        sent = max(sent - len(part), 0)
 
 
 def _close(chunks: Chunks) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from handlers.errors import HandlerError
 from handlers.types import Headers, ModelSettings, Request, Response
 from model_server import logs, wire
-from model_server.processes.replies import Reply, Stream, failure, send, success
+from model_server.processes.replies import Reply, Sending, failure, success
 from model_server.stats import (
     BATCHES,
     BUSY_SINCE_NS,
@@ -211,7 +211,7 @@ class Serving:
         if os.getpid() != self._pid:
             os._exit(0)  # a fork that the model's code made and that came back
         self._slot[BUSY_SINCE_NS] = 0  # the model is done; how fast clients read is theirs
-        self._finish(self._send_all(calls, results))
+        self._send_all(calls, results)
         if ending is not None:
             raise ending
         return True
@@ -224,28 +224,30 @@ class Serving:
         except HandlerError as error:
             return [error]
 
-    def _send_all(self, calls: Sequence[Call], replies: Sequence[Reply]) -> list[Stream]:
-        """Send the replies; the streams that have only begun."""
-        streams = []
+    def _send_all(self, calls: Sequence[Call], replies: Sequence[Reply]) -> None:
+        """Send the replies, each as fast as its client takes it, to their ends."""
+        alone = len(calls) == 1
+        going = []
         for call, reply in zip(calls, replies, strict=True):
             if reply.head.kind or reply.head.status >= 500:
                 self._slot[FAILED] += 1
-            try:
-                send(call.connection, reply)
-            except ConnectionError:
-                log.debug("the gateway hung up")
-                reply.close()
-                continue
-            if reply.stream is not None:
-                streams.append(Stream(call.connection, reply.stream, self._slot))
-        return streams
+            sending = Sending(call.connection, reply, self._slot, waits=alone)
+            if sending.step():
+                going.append(sending)
+        if going:
+            self._finish(going)
 
-    def _finish(self, streams: list[Stream]) -> None:
-        """Send what streams go on with, a chunk of each in turn."""
-        while streams:
-            going = [stream for stream in streams if stream.step()]
-            self._slot[FAILED] += sum(stream.failed for stream in streams)
-            streams = going
+    def _finish(self, going: Sequence[Sending]) -> None:
+        """Send what is left, in turn to those of the clients that take something."""
+        poller = select.poll()
+        sendings = {sending.connection.fileno(): sending for sending in going}
+        for fd in sendings:
+            poller.register(fd, select.POLLOUT)
+        while sendings:
+            for fd, _ in poller.poll():
+                if not sendings[fd].step():
+                    self._slot[FAILED] += sendings.pop(fd).failed
+                    poller.unregister(fd)
 
 
 def _logged(result: Response | HandlerError) -> Reply:

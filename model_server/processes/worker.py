@@ -7,8 +7,8 @@ outcome of the load up, and its closing means "finish what is queued, then leave
 
 A model that may have several workers is loaded once, in a template: a process that serves nothing
 itself but forks the workers, which so share all of the model's memory and are ready in
-milliseconds. That is safe only while the loaded process has a single thread, and nothing open that
-only one process may use.
+milliseconds. That is safe only while the loaded process has a single thread, no child processes and
+nothing open that only one process may use.
 
 User code is not trusted to behave: it may raise, exit, fork, print megabytes, close descriptors or
 change directory. An ``Exception`` fails its request; anything else ends the process.
@@ -22,6 +22,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -29,7 +30,9 @@ from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from handlers.service import LoadedModel, load_service
 from model_server import logs, probe, wire
+from model_server.descriptors import Descriptor, descriptors_of_this_process, opened_since
 from model_server.errors import Problem, problem_of_text
+from model_server.model_dirs import shown
 from model_server.processes.fork_loop import ForkLoop
 from model_server.processes.replies import brief
 from model_server.processes.serving import Serving
@@ -56,10 +59,10 @@ def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     """Be the worker that ``spec`` describes. Called in a fresh fork; does not return."""
     logs.context.model = spec.model_name
     started = time.monotonic()
-    channels = probe.channels_of_this_process() if spec.template else set()
+    before = descriptors_of_this_process() if spec.template else set()
     service = _load(spec, place.leash)
     gc.freeze()  # the model stays: no need to look through it for garbage
-    can_fork = spec.template and _is_shareable(service, channels)
+    can_fork = spec.template and _is_shareable(service, before)
     private = probe.private_bytes(os.getpid())
     _say(place.leash, wire.WorkerReady(time.monotonic() - started, private, can_fork))
     if can_fork:
@@ -67,16 +70,26 @@ def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     _serve(spec, place, service)
 
 
-def _is_shareable(service: LoadedModel, channels_before: set[str]) -> bool:
+def _is_shareable(service: LoadedModel, before: Set[Descriptor]) -> bool:
     """Whether forks of this process would leave each other alone; if not, the log says why."""
-    reasons = []
-    if probe.threads_of_this_process() > 1:
-        reasons.append("it has started threads")
-    if not service.can_fork or not probe.channels_of_this_process() <= channels_before:
-        reasons.append("it keeps connections, pipes or an event loop open")
+    reasons = list(_reasons_not_to_share(service, before))
     if reasons:
         log.info("each process loads the model for itself: %s", " and ".join(reasons))
     return not reasons
+
+
+def _reasons_not_to_share(service: LoadedModel, before: Set[Descriptor]) -> Iterator[str]:
+    if probe.threads_of_this_process() > 1:
+        yield "it has started threads"
+    if probe.has_children():  # they have inherited the leash and could speak for this process
+        yield "it has started processes"
+    opened = opened_since(before)
+    if not service.can_fork or not all(each.is_file for each in opened):
+        yield "it keeps connections, pipes or an event loop open"
+    files = sorted({each.target for each in opened if each.is_file})
+    if files:  # whoever reads would move the place at which the others read on
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        yield f"it keeps a file open, {shown(files[0])}{more}"
 
 
 def _serve(spec: wire.WorkerSpec, place: Place, service: LoadedModel) -> NoReturn:

@@ -300,7 +300,8 @@ class Workers:
         self._stats.release(worker.slot_index)
 
     def _remember_fate(self, worker: Worker, code: int) -> None:
-        died = WorkerDied(f"the model's process {describe_exit(code)} while it handled the request")
+        how = describe_exit(code)
+        died = WorkerDied(f"while it handled the request, the model's process {how}")
         for key in worker.request_keys:
             self._fates[key] = worker.verdict or died.problem()
         while len(self._fates) > _REMEMBERED_FATES:

@@ -19,7 +19,7 @@ import msgspec
 from handlers.frameworks import FRAMEWORKS
 from model_server import wire
 from model_server.environments.environments import Environment
-from model_server.errors import ServerUnavailable
+from model_server.errors import EnvironmentFailed, ServerError, ServerUnavailable
 from model_server.processes.children import Children, describe_exit, kill
 from model_server.processes.fork_channel import ForkChannel
 from model_server.settings import Settings
@@ -120,7 +120,7 @@ class Zygote:
         self._far_end.close()
 
     async def wait_ready(self) -> None:
-        """Return when it can fork. Raises ServerUnavailable with the reason when it cannot."""
+        """Return when it can fork. Raises a ServerError with the reason when it cannot."""
         try:
             await asyncio.wait_for(asyncio.shield(self._ready), _START_TIMEOUT_SECONDS)
         except TimeoutError:
@@ -152,7 +152,16 @@ class Zygote:
                 log.info("%s is warm: %.2f s, %d MiB", self.name, seconds, mib)
                 self._settle(None)
             case wire.ZygoteFailed(text):
-                self._settle(ServerUnavailable(f"{self.framework} cannot be imported: {text}"))
+                self._settle(self._not_importable(text))
+
+    def _not_importable(self, text: str) -> ServerError:
+        if not self.key[1]:  # the server's own
+            return ServerUnavailable(f"{self.framework} cannot be imported: {text}")
+        return EnvironmentFailed(
+            "The model's requirements do not go together with the server's packages: with them, "
+            f"{self.framework} cannot be imported: {text}. Change the versions they ask for, or "
+            f"name one of {self.framework} that goes with them."
+        )
 
     def _settle(self, error: Exception | None) -> None:
         if self._ready.done():

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from container.environment import current_environment, option_name, settings_from, variables
+from container.environment import (
+    current_environment,
+    option_name,
+    settings_from,
+    unknown_variables,
+    variables,
+)
 from model_server.settings import MIB, Settings, SettingsError
 
 FIELDS = list(fields(Settings))
@@ -101,10 +107,8 @@ def test_many_words_mean_false(text: str) -> None:
     assert settings_from({"SAGEMAKER_MULTI_MODEL": text}, {}).multi_model is False
 
 
-def test_a_number_may_have_space_around_it_but_not_be_empty() -> None:
-    assert settings_from({"MODELYARD_QUEUE_SIZE": " 5\n"}, {}).queue_size == 5
-    with pytest.raises(SettingsError, match="MODELYARD_QUEUE_SIZE=''"):
-        settings_from({"MODELYARD_QUEUE_SIZE": ""}, {})
+def test_a_number_may_have_space_around_it() -> None:
+    assert settings_from({"MODELYARD_QUEUE_SIZE": " 7 "}, {}).queue_size == 7
 
 
 def test_roots_are_separated_by_colons() -> None:
@@ -130,3 +134,18 @@ def test_options_are_the_names_with_dashes() -> None:
     )
     for field in FIELDS:
         assert f"{option_name(field)} VALUE" in done.stdout
+
+
+def test_an_empty_number_is_as_good_as_none() -> None:
+    assert settings_from({"SAGEMAKER_MODEL_SERVER_WORKERS": ""}, {}) == Settings()
+    assert (
+        settings_from(
+            {"MODELYARD_MIN_WORKERS": "", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}, {}
+        ).min_workers
+        == 3
+    )
+
+
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
+    environment = {"MODELYARD_BATCH_SIZ": "4", "MODELYARD_QUEUE_SIZE": "1", "PATH": "x"}
+    assert unknown_variables(environment) == {"MODELYARD_BATCH_SIZ": "MODELYARD_BATCH_SIZE"}

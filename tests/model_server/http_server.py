@@ -88,9 +88,10 @@ class HttpServer:
                     raise
             case "/big":
                 return HttpResponse(200, "text/plain", BIG)
-            case "/stream" | "/cut-stream":
-                cut = request.path == "/cut-stream"
-                return HttpResponse(200, "text/plain", stream=parts(cut=cut), length=len(BIG))
+            case "/stream" | "/cut-stream" | "/faulty-stream":
+                error = {"/cut-stream": ConnectionResetError(), "/faulty-stream": KeyError("ours")}
+                stream = parts(error.get(request.path))
+                return HttpResponse(200, "text/plain", stream=stream, length=len(BIG))
         return HttpResponse(200, "text/plain", bytes(request.body))
 
     def _done(self, request: HttpRequest | None, response: HttpResponse, seconds: float) -> None:
@@ -176,12 +177,12 @@ def refuse(error: ServerError) -> HttpResponse:
     return HttpResponse(error.status, body=error.problem().body())
 
 
-async def parts(*, cut: bool) -> AsyncGenerator[Part, None]:
-    """``BIG`` in four parts; or half of it, and then the worker is gone."""
+async def parts(error: Exception | None = None) -> AsyncGenerator[Part, None]:
+    """``BIG`` in four parts; or half of it, and then this error."""
     quarter = len(BIG) // 4
     for number in range(4):
-        if cut and number == 2:
-            raise ConnectionResetError
+        if error is not None and number == 2:
+            raise error
         yield BIG[number * quarter : (number + 1) * quarter]
 
 

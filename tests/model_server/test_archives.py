@@ -434,3 +434,14 @@ def test_a_damaged_zip_ends_in_an_answer(damage: list[tuple[int, int]], cut: int
             extract_archive(archive, target, LIMITS)
         except ServerError:
             assert list(target.parent.iterdir()) == []
+
+
+def test_links_that_lead_back_to_themselves_are_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "loop.tar.gz", "w:gz") as tar:
+        for name, target in (("code/x.py", ""), ("a", "b"), ("b", "a")):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = (tarfile.SYMTYPE, target) if target else (b"0", "")
+            tar.addfile(entry, io.BytesIO())
+    with pytest.raises(ArchiveError, match="leads back to itself"):
+        extract_archive(tmp_path / "loop.tar.gz", tmp_path / "m", ArchiveLimits(1 << 20, 100))
+    assert not (tmp_path / "m").exists()

@@ -1,14 +1,13 @@
-"""What the kernel says of memory and sockets."""
+"""What the kernel says of memory and processes."""
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from model_server import probe
@@ -75,47 +74,20 @@ def test_the_ceiling_is_never_above_the_machine() -> None:
     assert 0 < probe.memory_ceiling_bytes() <= probe.machine_memory_bytes()
 
 
-def listening(path: str, clients: int) -> tuple[ExitStack, int]:
-    """A Unix socket with so many connections in its backlog, and its inode."""
-    stack = ExitStack()
-    listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-    listener.bind(path)
-    listener.listen(64)
-    for _ in range(clients):
-        client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        client.connect(path)
-    return stack, os.fstat(listener.fileno()).st_ino
+def test_a_process_without_children_has_none() -> None:
+    code = "from model_server.probe import has_children; print(has_children())"
+    assert subprocess.check_output([sys.executable, "-c", code]) == b"False\n"
 
 
-def test_connections_that_wait_are_counted_for_each_socket(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        expected = {}
-        for clients in (0, 1, 5, 30):
-            held, inode = listening(f"{tmp_path}/{clients}", clients)
-            stack.push(held)
-            expected[inode] = clients
-        found = probe.waiting_connections()
-        assert {inode: found[inode] for inode in expected} == expected
-
-
-def test_a_thousand_sockets_are_counted_in_one_go(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        expected = {}
-        for number in range(400):
-            held, inode = listening(f"{tmp_path}/{number}", number % 2)
-            stack.push(held)
-            expected[inode] = number % 2
-        found = probe.waiting_connections()
-        assert {inode: found.get(inode) for inode in expected} == expected
-
-
-def test_a_connection_that_is_accepted_waits_no_more(tmp_path: Path) -> None:
-    path = f"{tmp_path}/one"
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
-        listener.bind(path)
-        listener.listen(5)
-        client.connect(path)
-        inode = os.fstat(listener.fileno()).st_ino
-        assert probe.waiting_connections()[inode] == 1
-        listener.accept()[0].close()
-        assert probe.waiting_connections()[inode] == 0
+def test_a_forked_child_is_found_also_when_it_is_dead_and_not_reaped() -> None:
+    code = (
+        "import os, signal; from model_server.probe import has_children;"
+        "pid = os.fork() or signal.pause(); print(has_children()); os.kill(pid, 9);"
+        "os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT); print(has_children());"
+        "os.waitpid(pid, 0); print(has_children())"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code]).split() == [
+        b"True",
+        b"True",
+        b"False",
+    ]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from model_server.archives import ArchiveLimits, extract_archive
-from modelyard.pack import Packed, PackError, pack_archive
+from modelyard.pack import Packed, PackError, main, pack_archive
 from modelyard.pitfalls import pitfalls
 
 from .conftest import MODELS, Modelyard
@@ -113,7 +113,6 @@ def test_what_a_server_would_refuse_is_refused(model: Path, tmp_path: Path) -> N
     with pytest.raises(PackError, match="link is a link to /usr"):
         pack_archive(model, target, LIMITS)
     (model / "link").unlink()
-    (model / "loop").symlink_to("loop")
     (model / "dangling").symlink_to("/nowhere")
     with pytest.raises(PackError, match="dangling"):
         pack_archive(model, target, LIMITS)
@@ -183,3 +182,24 @@ def test_torch_files_with_such_a_class_are_warned_of_and_others_are_not(
 
 def test_counts_are_of_what_is_in_the_archive(model: Path, tmp_path: Path) -> None:
     assert pack_archive(model, tmp_path / "a.tar.gz", LIMITS) == Packed(files=2, bytes=1029)
+
+
+def test_links_that_lead_back_to_themselves_are_told(tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    (model / "code").mkdir(parents=True)
+    (model / "code" / "inference.py").write_text("def model_fn(d): return 1")
+    (model / "a").symlink_to("b")
+    (model / "b").symlink_to("a")
+    with pytest.raises(PackError, match="a is a link that leads back to itself"):
+        pack_archive(model, tmp_path / "m.tar.gz", ArchiveLimits(1 << 20, 100))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("out.zip", "should end in .tar.gz"), ("m/in.tar.gz", "directory itself")]
+)
+def test_an_archive_goes_where_it_can_stay(
+    name: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m").mkdir()
+    assert main([str(tmp_path / "m"), "-o", str(tmp_path / name)]) == 2
+    assert words in capsys.readouterr().err

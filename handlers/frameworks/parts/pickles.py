@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from handlers.optional_packages import usable
+
 log = logging.getLogger("modelyard.handlers")
 
 PICKLE_START = b"\x80"  # protocol 2 and later; anything else is compressed, or older
@@ -42,7 +44,7 @@ def load_pickle(path: Path) -> Any:
 def _load(path: Path) -> Any:
     with path.open("rb") as file:
         mappable = file.read(1) == PICKLE_START
-    if find_spec("joblib") is None:
+    if not usable("joblib"):
         with path.open("rb") as file:
             return pickle.load(file)
     import joblib

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
+
+from handlers.optional_packages import usable
 
 # Libraries that bring pools of threads with them when they are imported.
 _BRING_POOLS = ("numpy", "scipy", "sklearn", "xgboost", "lightgbm", "torch")
@@ -18,7 +19,7 @@ class _Allowed:
 def limit(threads: int) -> None:
     """Give the BLAS and OpenMP libraries that are loaded this many threads, and remember it."""
     _Allowed.threads = threads
-    if find_spec("threadpoolctl") is not None:
+    if usable("threadpoolctl"):
         _controller(tuple(name for name in _BRING_POOLS if name in sys.modules)).limit(
             limits=threads
         )

@@ -174,8 +174,6 @@ def test_without_pandas_named_rows_are_refused_and_others_are_not(tmp_path: Path
 import sys
 sys.modules["pandas"] = None
 import numpy
-import handlers.data.tables
-handlers.data.tables.find_spec = lambda name: None
 from handlers.frameworks import sklearn
 from handlers.frameworks.parts.pickles import load_pickle
 from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from handlers.types import Requirements
 from model_server.environments.environment_build import OWN_DISTRIBUTIONS, OWN_MODULES
+from model_server.environments.environment_store import EnvironmentStore
 from model_server.environments.environments import SERVER_ENVIRONMENT, Environment
 from model_server.errors import EnvironmentFailed, ModelTimeout, ServerUnavailable
 
@@ -334,10 +336,33 @@ def test_two_are_built_at_once_and_not_three(tmp_path: Path) -> None:
         async with environments(tmp_path / "envs") as made:
             tasks = [asyncio.create_task(made.prepare(one)) for one in asked]
             await until(lambda: len(list(tmp_path.glob("?/started"))) == 2, within_seconds=30)
-            assert len(list((tmp_path / "envs").glob("*.lock"))) == 2
+            assert sum(place.is_dir() for place in (tmp_path / "envs").iterdir()) == 2
             for name in ("a", "b", "c"):
                 (tmp_path / name / "go").touch()
             assert len({one.key for one in await asyncio.gather(*tasks)}) == 3
+
+    run(work())
+
+
+def test_waiting_for_another_server_keeps_nobody_from_building(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        make_wheel(tmp_path / "wheels", name)
+    *others, own = [asking(tmp_path / name, f"{name}\n", tmp_path / "wheels") for name in names]
+    store = EnvironmentStore(str(tmp_path / "envs"))
+    store.make()
+
+    async def work() -> None:
+        async with environments(tmp_path / "envs") as made:
+            fds = [store.lock(made.key(one), fcntl.LOCK_EX) for one in others]
+            waiting = [asyncio.create_task(made.prepare(one)) for one in others]
+            await until(lambda: len(made._builds) == 2)
+            assert (await made.prepare(own)).key
+            assert not any(task.done() for task in waiting)
+            for fd in fds:
+                assert fd is not None
+                os.close(fd)
+            assert len({one.key for one in await asyncio.gather(*waiting)}) == 2
 
     run(work())
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import socket
+import termios
 import threading
+from array import array
 
 import pytest
 
@@ -79,10 +84,12 @@ def test_a_stream_is_sent_whole(http: HttpServer) -> None:
             assert connection.receive().body == BIG
 
 
-def test_a_stream_that_breaks_off_is_a_connection_cut_short(http: HttpServer) -> None:
+@pytest.mark.parametrize("path", ["/cut-stream", "/faulty-stream"])
+def test_a_stream_that_breaks_off_is_a_connection_cut_short(http: HttpServer, path: str) -> None:
     with http.connect() as connection:
-        connection.send(request("GET", "/cut-stream"))
+        connection.send(request("GET", path))
         assert len(connection.receive().body) < len(BIG)
+        assert eventually(lambda: not http.connections.open)
 
 
 def test_head_has_the_length_and_no_body(http: HttpServer) -> None:
@@ -221,6 +228,32 @@ def test_a_client_that_never_reads_is_dropped_in_the_end(http: HttpServer) -> No
         for looks in range(1, 4):
             http.advance(looks * 10 * IDLE_SECONDS)
         assert eventually(lambda: not http.connections.open, within_seconds=1)
+
+
+def test_a_client_that_reads_slowly_is_not_dropped_while_the_kernel_has_enough_for_it(
+    http: HttpServer,
+) -> None:
+    with http.connect() as slow:
+        slow._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        slow.send(request("GET", "/big"))
+        assert eventually(lambda: any(not c._can_write.is_set() for c in http.connections.open))
+        (transport,) = (connection._transport for connection in http.connections.open)
+        written = transport.get_write_buffer_size()
+        for looks in range(3):
+            before = in_kernel(transport)
+            while in_kernel(transport) >= before:
+                assert slow._socket.recv(32 * 1024)
+            http.advance((looks + 1) * 10 * IDLE_SECONDS)
+            http.settle()
+        assert transport.get_write_buffer_size() == written
+        assert len(http.connections.open) == 1
+
+
+def in_kernel(transport: asyncio.Transport) -> int:
+    """How much of an answer the kernel holds that its client has not taken."""
+    count = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def test_on_stop_idle_connections_close_and_busy_ones_after_their_answer() -> None:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from model_server.processes.children import Children, describe_exit, group_is_gone, kill
+from model_server.processes.children import Children, describe_exit, group_is_gone, kill, kill_group
 
 from ...contract.processes import is_running
 from ..yard_parts import run, until
@@ -133,6 +133,29 @@ def test_killing_a_leader_kills_its_group() -> None:
             await group_is_gone(leader.pid)
             with pytest.raises(ProcessLookupError):
                 os.killpg(leader.pid, 0)
+            await until(lambda: len(adopted) == 2)
+            assert {code for _, code in adopted} == {-signal.SIGKILL}
+
+    run(work())
+
+
+def test_ending_the_group_of_a_leader_that_is_gone_hits_nobody_who_has_its_number_now() -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as other:
+        kill_group(other.pid)  # it leads no group
+        kill_group(0)
+        assert is_running(other.pid)
+        other.communicate(b"\n")
+    assert other.returncode == 0
+
+
+def test_what_a_reaped_leader_has_left_in_its_group_is_ended() -> None:
+    async def work() -> None:
+        adopted: Ends = []
+        watched(adopted)
+        with group() as leader:
+            os.kill(leader.pid, signal.SIGKILL)
+            await until(lambda: len(adopted) == 1)
+            kill_group(leader.pid)
             await until(lambda: len(adopted) == 2)
             assert {code for _, code in adopted} == {-signal.SIGKILL}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Generator, Iterator
@@ -11,7 +12,7 @@ import pytest
 from handlers.errors import PredictionFailed
 from handlers.types import Response
 from model_server import wire
-from model_server.processes.replies import Reply, Stream, brief, failure, send, success
+from model_server.processes.replies import Chunks, Reply, Sending, brief, failure, success
 from model_server.stats import BUSY_SINCE_NS, SLOT_FIELDS
 
 Pair = tuple[socket.socket, socket.socket]
@@ -56,16 +57,28 @@ class Told:
             self.closed += 1
 
 
+def begun(pair: Pair, chunks: Chunks, slot: memoryview, *, waits: bool = True) -> Sending:
+    """A stream whose head is with the client."""
+    near, far = pair
+    sending = Sending(
+        near, Reply(wire.ReplyHead(200, streams=True), b"", chunks), slot, waits=waits
+    )
+    assert sending.step()
+    received(far)
+    return sending
+
+
 @pytest.fixture
 def told(slot: memoryview) -> Told:
     return Told(slot)
 
 
 @pytest.mark.parametrize("size", [0, 1, 63 * 1024, 64 * 1024, 5 * MIB])
-def test_an_answer_arrives_as_it_was_sent(pair: Pair, size: int) -> None:
+def test_an_answer_arrives_as_it_was_sent(pair: Pair, slot: memoryview, size: int) -> None:
     near, far = pair
     response = Response(bytes(size), "a/b", 201, (("X-A", "b"),))
-    sender = threading.Thread(target=send, args=(near, success(response)))
+    sending = Sending(near, success(response), slot, waits=True)
+    sender = threading.Thread(target=sending.step)
     sender.start()
     head, body = received(far)
     sender.join()
@@ -88,8 +101,8 @@ def test_text_that_is_no_unicode_can_be_sent() -> None:
 def test_a_stream_goes_out_chunk_by_chunk_and_ends_with_an_empty_one(
     pair: Pair, slot: memoryview, told: Told
 ) -> None:
-    near, far = pair
-    stream = Stream(near, told.chunks(b"one", b"", b"two"), slot)
+    far = pair[1]
+    stream = begun(pair, told.chunks(b"one", b"", b"two"), slot)
     assert stream.step()
     assert received_part(far) == b"one"
     assert stream.step() and stream.step()
@@ -117,7 +130,7 @@ def exactly(far: socket.socket, count: int) -> bytes:
 def test_the_time_limit_runs_only_while_a_chunk_is_made(
     pair: Pair, slot: memoryview, told: Told
 ) -> None:
-    stream = Stream(pair[0], told.chunks(b"a", b"b"), slot)
+    stream = begun(pair, told.chunks(b"a", b"b"), slot)
     while stream.step():
         assert slot[BUSY_SINCE_NS] == 0
     assert told.busy == [True, True]
@@ -127,8 +140,8 @@ def test_the_time_limit_runs_only_while_a_chunk_is_made(
 def test_an_error_in_the_middle_is_told_and_nothing_comes_after_it(
     pair: Pair, slot: memoryview, told: Told
 ) -> None:
-    near, far = pair
-    stream = Stream(near, told.chunks(b"a", PredictionFailed("no more", status=507)), slot)
+    far = pair[1]
+    stream = begun(pair, told.chunks(b"a", PredictionFailed("no more", status=507)), slot)
     assert stream.step()
     assert not stream.step()
     assert received_part(far) == b"a"
@@ -140,8 +153,8 @@ def test_an_error_in_the_middle_is_told_and_nothing_comes_after_it(
 def test_a_client_that_has_left_closes_the_generator(
     pair: Pair, slot: memoryview, told: Told
 ) -> None:
-    near, far = pair
-    stream = Stream(near, told.chunks(*[b"x"] * 100), slot)
+    far = pair[1]
+    stream = begun(pair, told.chunks(*[b"x"] * 100), slot)
     assert stream.step()
     far.close()
     assert not stream.step()
@@ -151,9 +164,8 @@ def test_a_client_that_has_left_closes_the_generator(
 def test_an_error_to_a_client_that_has_left_is_no_other_error(
     pair: Pair, slot: memoryview, told: Told
 ) -> None:
-    near, far = pair
-    far.close()
-    stream = Stream(near, told.chunks(PredictionFailed("nobody hears it")), slot)
+    stream = begun(pair, told.chunks(PredictionFailed("nobody hears it")), slot)
+    pair[1].close()
     assert not stream.step()
     assert stream.failed
 
@@ -162,7 +174,7 @@ def test_an_error_to_a_client_that_has_left_is_no_other_error(
 def test_what_is_to_end_the_process_does(
     pair: Pair, slot: memoryview, told: Told, error: BaseException
 ) -> None:
-    stream = Stream(pair[0], told.chunks(error), slot)
+    stream = begun(pair, told.chunks(error), slot)
     with pytest.raises(type(error)):
         stream.step()
     assert slot[BUSY_SINCE_NS] == 0
@@ -178,26 +190,52 @@ def test_a_generator_that_does_not_want_to_end_is_left_behind(
             except GeneratorExit:
                 raise ValueError("never") from None
 
-    near, far = pair
-    stream = Stream(near, stubborn(), slot)
+    far = pair[1]
+    stream = begun(pair, stubborn(), slot)
     assert stream.step()
     far.close()
     assert not stream.step()
     assert "did not end cleanly" in caplog.text
 
 
-def test_an_answer_that_nobody_wants_closes_its_stream(told: Told) -> None:
-    chunks = told.chunks(b"a", b"b")
-    next(chunks)
-    Reply(wire.ReplyHead(200), b"", chunks).close()
-    assert told.closed == 1
-    Reply(wire.ReplyHead(200), b"").close()
+def test_an_answer_that_nobody_wants_closes_its_stream(
+    pair: Pair, slot: memoryview, told: Told
+) -> None:
+    near, far = pair
+    far.close()
+    for part in (b"b", b""):
+        chunks = told.chunks(b"a", part)
+        next(chunks)
+        assert not Sending(near, Reply(wire.ReplyHead(200), b"", chunks), slot).step()
+    assert told.closed == 2
+    assert not Sending(near, Reply(wire.ReplyHead(200), b""), slot).step()
+
+
+def test_the_next_chunk_is_made_when_the_client_has_room_for_it(
+    pair: Pair, slot: memoryview, told: Told
+) -> None:
+    near, far = pair
+    near.setblocking(False)
+    big = bytes(range(256)) * (MIB // 256)
+    stream = begun(pair, told.chunks(*[big] * 20), slot, waits=False)
+    for _ in range(100):
+        assert stream.step()  # and none of them waits
+    assert 0 < len(told.busy) < 20
+    made = len(told.busy)
+    reader = threading.Thread(target=lambda: parts.extend(received_part(far) for _ in range(21)))
+    parts: list[bytes] = []
+    reader.start()
+    while stream.step():
+        select.select([], [near], [], 10)
+    reader.join()
+    assert parts == [big] * 20 + [b""]
+    assert made < len(told.busy) == 20
 
 
 def test_chunks_of_many_megabytes_arrive_whole(pair: Pair, slot: memoryview, told: Told) -> None:
-    near, far = pair
+    far = pair[1]
     big = bytes(range(256)) * (20 * MIB // 256)
-    stream = Stream(near, told.chunks(big), slot)
+    stream = begun(pair, told.chunks(big), slot)
     sender = threading.Thread(target=stream.step)
     sender.start()
     assert received_part(far) == big

@@ -301,6 +301,64 @@ def test_streams_of_a_batch_take_turns(bench: Bench) -> None:
         assert body_bytes == len(b"first")
 
 
+def test_a_client_that_does_not_read_delays_no_other_of_its_batch(bench: Bench) -> None:
+    made: list[str] = []
+
+    def many(name: str) -> Generator[bytes, None, None]:
+        for _ in range(40):
+            made.append(name)
+            yield b"x" * 100_000
+
+    def both(batch: Sequence[Request]) -> list[Response | HandlerError]:
+        return [Response(b"x" * 4_000_000, stream=many(r.body.decode())) for r in batch]
+
+    stalled, reads = bench.ask(b"stalled"), bench.ask(b"reads")
+    worker = threading.Thread(target=bench.serve, args=(Batching(both), of(2)))
+    worker.start()
+    assert len(whole(reads)) > 8_000_000
+    assert made.count("reads") == 40 and "stalled" not in made
+    assert len(whole(stalled)) > 8_000_000
+    worker.join(10)
+    assert not worker.is_alive()
+    assert made.count("stalled") == 40
+
+
+def test_a_client_that_leaves_without_reading_ends_its_stream(bench: Bench) -> None:
+    closed: list[str] = []
+
+    def endless(name: str) -> Generator[bytes, None, None]:
+        try:
+            while True:
+                yield bytes(100_000)
+        finally:
+            closed.append(name)
+
+    def both(batch: Sequence[Request]) -> list[Response | HandlerError]:
+        return [Response(b"", stream=endless(r.body.decode())) for r in batch]
+
+    first, second = bench.ask(b"a"), bench.ask(b"b")
+    worker = threading.Thread(target=bench.serve, args=(Batching(both), of(2)))
+    worker.start()
+    assert first.recv(1) and second.recv(1)
+    first.close()
+    while not closed:
+        assert second.recv(100_000)
+    assert closed == ["a"]
+    second.close()
+    worker.join(10)
+    assert closed == ["a", "b"]
+
+
+def whole(client: socket.socket) -> bytes:
+    """All that comes, to the end of the stream."""
+    data = bytearray()
+    while not data.endswith(wire.PREFIX.pack(0, 0)):
+        part = client.recv(1 << 20)
+        assert part
+        data += part
+    return bytes(data)
+
+
 def test_a_request_whose_stream_fails_is_counted_as_failed(bench: Bench) -> None:
     def fails() -> Generator[bytes, None, None]:
         yield b"x"

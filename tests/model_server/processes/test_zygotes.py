@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model_server import wire
-from model_server.errors import ServerUnavailable
+from model_server.environments.environments import Environment
+from model_server.errors import EnvironmentFailed, ServerUnavailable
 from model_server.processes.fork_channel import ForkParentDied
 
 from ...contract.endpoint import Endpoint
@@ -172,6 +174,19 @@ def test_a_framework_that_cannot_be_imported_is_said_with_the_reason(tmp_path: P
                     await yard.zygotes.get("sklearn").wait_ready()
             await yard.zygotes.preload(("sklearn", "python"), None)
             assert "python" in yard.zygotes.warm_bytes
+
+    run(work())
+
+
+def test_a_framework_that_a_models_requirements_break_is_the_models_fault(tmp_path: Path) -> None:
+    environment = broken(tmp_path, "sklearn", "raise RuntimeError('another numpy')")
+
+    async def work() -> None:
+        async with nursery(tmp_path, environment) as yard:
+            own = Environment("0123456789abcdef", sys.executable)
+            with pytest.raises(EnvironmentFailed, match="requirements.*another numpy") as caught:
+                await yard.zygotes.get("sklearn", own).wait_ready()
+            assert caught.value.problem().status == 500
 
     run(work())
 
