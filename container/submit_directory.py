@@ -30,7 +30,7 @@ def submitted_code(settings: Settings, environment: Mapping[str, str]) -> Iterat
         yield settings
         return
     if not source.startswith("s3://") and not Path(source).is_file():
-        yield replace(settings, shared_code_dir=_directory(source, settings))
+        yield replace(settings, shared_code_dir=_directory(source, settings, environment))
         return
     with tempfile.TemporaryDirectory(prefix="modelyard-code-") as folder:
         archive = Path(folder, "sourcedir.tar.gz")
@@ -42,9 +42,11 @@ def submitted_code(settings: Settings, environment: Mapping[str, str]) -> Iterat
         yield replace(settings, shared_code_dir=code)
 
 
-def _directory(source: str, settings: Settings) -> str:
+def _directory(source: str, settings: Settings, environment: Mapping[str, str]) -> str:
+    """The directory itself. A program that was asked for by name must be in it."""
     if Path(source).is_dir():
-        return source
+        asked = environment.get("SAGEMAKER_PROGRAM") or settings.program != Settings().program
+        return _place_of_program(source, Path(source), settings) if asked else source
     if Path(source).is_relative_to(settings.model_dir):  # the SDK names it where there is none
         logs.logger.info("there is no %s: each model is served by its own code", source)
         return settings.shared_code_dir
@@ -61,6 +63,10 @@ def _extract(source: str, archive: Path, target: Path, settings: Settings) -> st
         extract_archive(archive, target, limits)
     except (ServerError, OSError) as error:
         raise SettingsError(f"submit_directory {source}: {error}") from error
+    return _place_of_program(source, target, settings)
+
+
+def _place_of_program(source: str, target: Path, settings: Settings) -> str:
     program = settings.program if settings.program.endswith(".py") else f"{settings.program}.py"
     for folder in (target, target / "code"):
         if (folder / program).is_file():

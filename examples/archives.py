@@ -36,13 +36,30 @@ class SampleRequest:
 
 def pack(example: str, archive: Path) -> None:
     """Train an example and put what it wrote, without a directory around it, into an archive."""
-    train = importlib.import_module(f"examples.{example}.train").train
+    try:
+        train = importlib.import_module(f"examples.{example}.train").train
+    except ModuleNotFoundError as error:
+        raise SystemExit(_missing(example, str(error.name))) from error
     with tempfile.TemporaryDirectory() as scratch:
         train(Path(scratch))
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive, "w:gz") as tar:
             for path in sorted(Path(scratch).iterdir()):
                 tar.add(path, arcname=path.name)
+
+
+def _missing(example: str, module: str) -> str:
+    """What to do where a package that trains an example is not installed."""
+    asked = ROOT / example / "requirements.txt"
+    if not asked.exists():
+        return f"{example} needs {module}: pip install {module}"
+    return (
+        f"{example} needs {module}, which is not installed here. Give it an environment of its "
+        f"own (examples/README.md):\n"
+        f"  python -m venv /tmp/{example}\n"
+        f"  /tmp/{example}/bin/pip install -r examples/{example}/requirements.txt scikit-learn\n"
+        f"  /tmp/{example}/bin/python -m examples.archives {example} model.tar.gz"
+    )
 
 
 def extract(archive: Path, models: Path, name: str) -> Path:

@@ -18,15 +18,28 @@ from handlers.directory.imports import imported_modules
 from handlers.directory.manifest import MANIFEST, entry, read_manifest
 from handlers.directory.model_requirements import can_have, requirements_file, requirements_of
 from handlers.directory.model_settings import read_settings
-from handlers.directory.programs import Code, find_code, program_name
+from handlers.directory.programs import Code, find_code, likely_handlers, program_name
 from handlers.errors import ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact
 from handlers.types import HandlerOptions, Interface, ModelPlan
 
+# Models that are told by other things than a file's ending.
+NAMED = (
+    "config.json beside weights (transformers)",
+    "saved_model.pb, or 1/saved_model.pb (TensorFlow)",
+    "xgboost-model",
+    "NAME-symbol.json with NAME-0000.params (MXNet)",
+    "a LightGBM model in .txt",
+)
+
 MAX_LISTED = 20  # names in an error message
 
 # What packages for handlers import in turn.
-IMPLIED = {"sagemaker_huggingface_inference_toolkit": "transformers"}
+IMPLIED = {
+    "sagemaker_huggingface_inference_toolkit": "transformers",
+    "sagemaker_pytorch_serving_container": "torch",
+    "sagemaker_mxnet_serving_container": "mxnet",
+}
 
 
 def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
@@ -172,10 +185,16 @@ def _nothing_servable(root: Contents, options: HandlerOptions) -> str:
     hint = ""
     if len(names) == 1 and root.directories:
         hint = f" Everything lies under {names[0]}: make the archive of what is inside it."
+    handlers = likely_handlers(root)
+    if handlers:
+        hint = (
+            f" {handlers[0]} looks like a handler: name it in {MANIFEST}, or for all models in "
+            f"SAGEMAKER_HANDLER={handlers[0].removesuffix('.py').removeprefix('code/')}:handle."
+        )
     return (
         f"Nothing to serve in {root.path}: {found}.{hint} A model is code/{program_name(options)} "
-        f"(or the same file in the root), a {MANIFEST} that names a handler, or a file ending in "
-        f"{', '.join(extensions)}."
+        f"(or the same file in the root), a {MANIFEST} that names a handler, or without code: "
+        f"{', '.join(NAMED)}, or a file ending in {', '.join(dict.fromkeys(extensions))}."
     )
 
 

@@ -35,7 +35,7 @@ from handlers.data.media_types import (
     parse,
 )
 from handlers.data.remembered import remembered
-from handlers.errors import InvalidInput, NotAcceptable, UnsupportedContentType
+from handlers.errors import InvalidInput, InvalidOutput, NotAcceptable, UnsupportedContentType
 from handlers.optional_packages import usable
 
 CELL_TYPES = (str, int, float, type(None))  # a union made anew for each cell would be slow
@@ -64,18 +64,35 @@ def decode(body: bytes, content_type: str) -> Any:
 def encode(value: Any, accept: str, default: str) -> tuple[bytes, str]:
     """A value as the best of the accepted types that can hold it, with the type chosen.
 
-    An empty or ``*/*`` Accept takes ``default`` first. Raises ``NotAcceptable``.
+    An empty or ``*/*`` Accept takes ``default`` first. Raises ``NotAcceptable``, or
+    ``InvalidOutput`` for a value that no client could be sent.
     """
-    reason = ""
+    reasons: dict[str, str] = {}
     bare = value.bare if type(value) is Reply else value
     for choice in _choices(accept, default):
         try:
             return ENCODERS[choice](value if choice == JSON else bare), choice
         except NotAcceptable as error:
-            reason = error.message
-    raise NotAcceptable(
-        f"{reason or f'Accept {accept!r} names no supported type'}; supported are: "
-        f"{', '.join(ENCODERS)}. For other types give the model an output_fn."
+            reasons[choice] = error.message
+    raise _not_encoded(value, bare, accept, reasons)
+
+
+def _not_encoded(
+    value: Any, bare: Any, accept: str, reasons: dict[str, str]
+) -> NotAcceptable | InvalidOutput:
+    """The client's fault if the value could be JSON, or is bytes, and these were not asked for."""
+    if reasons and not isinstance(bare, bytes | bytearray | memoryview):
+        try:
+            encode_json(value)
+        except NotAcceptable as error:
+            return InvalidOutput(
+                f"The model's prediction cannot be sent. {error.message}. Return plain values, "
+                "lists and dicts, or arrays, or give the model an output_fn."
+            )
+    reason = next(iter(reasons.values()), f"Accept {accept!r} names no supported type")
+    return NotAcceptable(
+        f"{reason}; supported are: {', '.join(ENCODERS)}. For other types give the model an "
+        "output_fn."
     )
 
 

@@ -17,7 +17,7 @@ from handlers.optional_packages import usable
 MAX_NAMED = 10  # columns named in an error
 
 # Numpy's own kinds of numbers, and what JSON may have in a cell.
-_NUMBERS = (int, float, type(None))
+_NUMBERS = int | float | None
 
 
 def with_nan(value: Any) -> Any:
@@ -53,9 +53,37 @@ def rows_of(data: Any, names: Sequence[str] | None, expected: int | None) -> Any
     elif isinstance(data, dict):
         data = _ordered(_rows_of_columns(data), names)
     if isinstance(data, list):
+        check_lengths(data)
         data = _array(data)
     check_width(data, expected)
     return _floats(data)
+
+
+def check_numbers(rows: Any) -> None:
+    """Raise ``InvalidInput`` for a list of rows with text in them, or of different lengths.
+
+    A list of texts is left to the model, as is what is no list.
+    """
+    check_lengths(rows)
+    for number, row in enumerate(rows if isinstance(rows, list) else (), 1):
+        for cell in row if isinstance(row, list) else ():
+            if not isinstance(cell, list | dict | _NUMBERS):
+                raise InvalidInput(f"Row {number} has {_short(cell)}, which is not a number.")
+
+
+def check_lengths(rows: Any) -> None:
+    """Raise ``InvalidInput`` for a list of rows that are not of one length."""
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], list):
+        return
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, list):
+            raise InvalidInput(f"Row {number} is {_short(row)}, row 1 is a list of values.")
+        if len(row) != len(rows[0]):
+            raise InvalidInput(f"Row {number} has {len(row)} values, row 1 has {len(rows[0])}.")
+
+
+def _short(cell: Any) -> str:
+    return f"{str(cell)[:40]!r}" if isinstance(cell, str) else f"a {type(cell).__name__}"
 
 
 def _floats(data: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 # What counts towards the predicted size of a model, whoever may read it.
 WEIGHT_EXTENSIONS = frozenset(
     {
-        *(".bin", ".ckpt", ".joblib", ".msgpack", ".pickle", ".pkl", ".weights"),
+        *(".bin", ".ckpt", ".joblib", ".msgpack", ".pickle", ".pkl", ".sav", ".weights"),
         *(".npy", ".npz", ".h5", ".hdf5", ".parquet"),
         *(".pt", ".pt2", ".pth", ".safetensors", ".gguf", ".params"),
         *(".onnx", ".ort", ".pb", ".tflite", ".keras", ".plan", ".engine", ".pmml"),

@@ -2,7 +2,8 @@
 
 First match wins:
 
-1. ``MAR-INF/MANIFEST.json`` names a handler: the archive says so itself.
+1. ``MAR-INF/MANIFEST.json`` names a handler: the archive says so itself. A container's own handler
+   service, there or in 2, counts as none.
 2. SAGEMAKER_HANDLER is set: it takes the place of the container's handler service, and under a
    handler service of its own a container never looks for ``inference.py``.
 3. The script (SAGEMAKER_PROGRAM, else ``inference.py``) in ``code/``, in the root, or in the
@@ -31,6 +32,8 @@ from handlers.types import HandlerOptions, Interface
 DEFAULT_PROGRAM = "inference.py"
 DEFAULT_FUNCTION = "handle"
 
+MAX_SCRIPTS = 20  # looked into for an error
+
 # Handlers of the containers that an archive was made for: what they do is done here anyway.
 CONTAINERS_OWN = re.compile(r"sagemaker_(\w+_container|(huggingface_)?inference(_toolkit)?)\b.*")
 
@@ -39,7 +42,10 @@ OF_TORCHSERVE = frozenset({"serializedFile", "modelFile", "requirementsFile", "c
 
 # Packages with the classes that a handler is derived from.
 HANDLER_PACKAGES = frozenset(
-    {"mms", "ts", "sagemaker_inference", "sagemaker_huggingface_inference_toolkit"}
+    {
+        *("mms", "ts", "sagemaker_inference", "sagemaker_huggingface_inference_toolkit"),
+        *("sagemaker_pytorch_serving_container", "sagemaker_mxnet_serving_container"),
+    }
 )
 
 
@@ -55,15 +61,28 @@ class Code:
 def find_code(root: Contents, manifest: dict[str, Any] | None, options: HandlerOptions) -> Code:
     """The code that serves a model. Raises ``ModelLoadError`` for a handler that is not there."""
     named = entry(manifest, "handler")
-    if named is not None:
+    if named is not None and not _is_containers_own(root, named, options):
         return _handler(root, named, f"{MANIFEST} names", manifest or {}, options)
-    if options.handler and not _is_containers_own(options.handler):
+    if options.handler and not _is_containers_own(root, options.handler, options):
         return _handler(root, options.handler, "SAGEMAKER_HANDLER is", {}, options)
     script = _first_file(_directories(root, options), program_name(options))
     if script is not None:
         return _script(script)
     model_file = entry(manifest, "modelFile") or "model.py"
     return Code(Interface.DEFAULT, _first_file([root.path / "code", root.path], model_file))
+
+
+def likely_handlers(root: Contents) -> list[str]:
+    """Files that look like a handler which nothing has named."""
+    code = root.path / "code"
+    beside = sorted(code.glob("*.py")) if code.is_dir() else []
+    scripts = [*(root.path / name for name in root.files if name.endswith(".py")), *beside]
+    return [
+        str(script.relative_to(root.path))
+        for script in scripts[:MAX_SCRIPTS]
+        if DEFAULT_FUNCTION in (defined_names(script) or ())
+        or not imported_modules(script).isdisjoint(HANDLER_PACKAGES)
+    ]
 
 
 def program_name(options: HandlerOptions) -> str:
@@ -82,10 +101,8 @@ def _handler(
     """``module[:function]`` or ``/path/file.py[:function]``, as multi-model-server reads it."""
     module, _, function = handler.partition(":")
     module = module.removesuffix(".py")
-    directories = [root.path, root.path / "code", Path(options.shared_code_dir)]
     relative = module if "/" in module else module.replace(".", "/")
-    script = _first_file(directories, relative + ".py")
-    script = script or _first_file(directories, relative + "/__init__.py")
+    script = _script_of(root, module, options)
     if script is None and module in OWN_HANDLERS:
         return Code(Interface.TORCHSERVE, None, f"{OWN_PACKAGE}.{module}:{DEFAULT_FUNCTION}")
     if script is None and not _installed_module(module):
@@ -119,9 +136,20 @@ def _script(script: Path) -> Code:
     return Code(interface, script, f"{script.stem}:{DEFAULT_FUNCTION}")
 
 
-def _is_containers_own(handler: str) -> bool:
-    module = handler.partition(":")[0]
-    return CONTAINERS_OWN.fullmatch(module) is not None and not _installed_module(module)
+def _is_containers_own(root: Contents, handler: str, options: HandlerOptions) -> bool:
+    """Whether it is a container's, and neither a file of the model's nor installed here."""
+    module = handler.partition(":")[0].removesuffix(".py")
+    if CONTAINERS_OWN.fullmatch(module) is None or _installed_module(module):
+        return False
+    return _script_of(root, module, options) is None
+
+
+def _script_of(root: Contents, module: str, options: HandlerOptions) -> Path | None:
+    """The file that a handler's module is."""
+    directories = [root.path, root.path / "code", Path(options.shared_code_dir)]
+    relative = module if "/" in module else module.replace(".", "/")
+    found = _first_file(directories, relative + ".py")
+    return found or _first_file(directories, relative + "/__init__.py")
 
 
 def _installed_module(module: str) -> bool:

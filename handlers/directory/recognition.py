@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from handlers.directory.artifacts import Contents, candidates
 
-PICKLES: tuple[str, ...] = (".joblib", ".pkl", ".pickle")
+PICKLES: tuple[str, ...] = (".joblib", ".pkl", ".pickle", ".sav")
 
 START_BYTES = 64 << 10
 MAX_READ = 32  # files of one ending that are looked into; more of them are no model's directory

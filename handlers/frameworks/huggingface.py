@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.data import codecs
+from handlers.data.envelopes import INSTANCES, Envelope
 from handlers.data.media_types import CSV, JSON, parse
 from handlers.directory.artifacts import Contents
 from handlers.directory.pretrained import check_task, read_config, task_of, weights_of
@@ -177,7 +178,11 @@ def input_fn(body: bytes, content_type: str) -> Any:
         return {"inputs": _image(body)}
     if kind == "audio":
         return {"inputs": body}
-    return codecs.decode(body, content_type)
+    value = codecs.decode(body, content_type)
+    if isinstance(value, dict) and isinstance(value.get(INSTANCES), list):
+        rest = {key: item for key, item in value.items() if key != INSTANCES}
+        return Envelope(value, {**rest, "inputs": value[INSTANCES]}, "predictions")
+    return value
 
 
 def _table(text: str) -> dict[str, Any]:

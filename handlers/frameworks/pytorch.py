@@ -6,17 +6,20 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from handlers.data import tables
 from handlers.data.codecs import STR_TYPES
 from handlers.data.media_types import JSON, JSON_LINES, ND_JSON, parse
 from handlers.directory.artifacts import Contents, pick
 from handlers.directory.pretrained import weights_of
-from handlers.errors import InvalidInput, ModelLoadError
+from handlers.errors import InvalidInput, ModelLoadError, PredictionFailed
 from handlers.frameworks import python
 from handlers.interfaces.user_code import classes_of, import_file
 from handlers.interfaces.user_errors import is_out_of_memory
@@ -39,6 +42,16 @@ EXPORTED = ".pt2"
 BIN = ".bin"
 STATE_DICT_BIN = "pytorch_model.bin"
 ZIP_START = b"PK"
+
+
+# Before the names of a wrapped module's weights, the outermost first.
+WRAPPED = ("_orig_mod.", "module.", "_orig_mod.")
+
+# How PyTorch says that a module takes other shapes or types.
+_OTHER_INPUT = re.compile(
+    r"shape|size|dimension|scalar type|dtype|[Ee]xpected|out of range|valid range|must match"
+)
+_WANTS_INTEGERS = re.compile(r"scalar types: Long|indices.*(Float|Double)Tensor")
 
 
 def installed() -> bool:
@@ -167,7 +180,7 @@ def _with_weights(
 ) -> Any:
     """The module with its weights; what does not fit is told with the names."""
     try:
-        return build_module(module_class, weights, device)
+        return _built(module_class, weights, device)
     except TypeError as error:
         raise ModelLoadError(
             f"{module_class.__name__} cannot be made without arguments ({error}). Give its "
@@ -177,6 +190,28 @@ def _with_weights(
         if "Error(s) in loading state_dict" not in str(error):
             raise
         raise ModelLoadError(f"{artifact} does not fit {module_class.__name__}: {error}") from error
+
+
+def _built(module_class: type[Any], weights: dict[str, Any], device: str) -> Any:
+    """The module; weights of one that was wrapped while it was trained are taken by their names."""
+    try:
+        return build_module(module_class, weights, device)
+    except RuntimeError:
+        bare = _unwrapped(weights)
+        if bare is None:
+            raise
+        with suppress(RuntimeError):
+            return build_module(module_class, bare, device)
+        raise
+
+
+def _unwrapped(weights: dict[str, Any]) -> dict[str, Any] | None:
+    """The weights without what DistributedDataParallel or torch.compile put before their names."""
+    bare = weights
+    for prefix in WRAPPED:
+        if bare and all(name.startswith(prefix) for name in bare):
+            bare = {name.removeprefix(prefix): weight for name, weight in bare.items()}
+    return bare if bare is not weights else None
 
 
 def _module_class(plan: ModelPlan, artifact: str) -> type[Any]:
@@ -235,12 +270,62 @@ def predict_fn(data: Any, model: Any) -> Any:
         return python.predict_fn(data, model)
     weight = next(chain(model.parameters(), model.buffers()), None)
     device = torch.device("cpu") if weight is None else weight.device
-    with torch.inference_mode():
+    with torch.inference_mode(), _told_in_a_line(data):
         if isinstance(data, torch.Tensor):
-            return model(data.to(device))
+            return model(_as_wanted(data, model).to(device))
         if _are_named(data, torch.Tensor):
             return model(**{name: value.to(device) for name, value in data.items()})
         return model(data)
+
+
+def _as_wanted(data: Any, model: Any) -> Any:
+    """Whole numbers as int64 for a module that begins with an embedding: JSON has no integers."""
+    if (
+        data.dtype.is_floating_point
+        and _begins_with_embedding(model)
+        and bool((data % 1 == 0).all())
+    ):
+        return data.long()
+    return data
+
+
+@lru_cache(maxsize=4)
+def _begins_with_embedding(model: Any) -> bool:
+    """Whether the first part that has weights of its own looks numbers up."""
+    for part in model.modules():
+        if next(part.parameters(recurse=False), None) is not None:
+            kind = getattr(part, "original_name", type(part).__name__)
+            return kind in ("Embedding", "EmbeddingBag")
+    return False
+
+
+@contextmanager
+def _told_in_a_line(data: Any) -> Iterator[None]:
+    """What a module says, less TorchScript's traceback: 400 where it is about the input."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error).strip()
+        if is_out_of_memory(error) or not text:
+            raise
+        tables.check_numbers(data)  # a list that is no tensor; some modules take such
+        last = text.splitlines()[-1].removeprefix("RuntimeError: ")
+        if not isinstance(error, RuntimeError | IndexError) or not _OTHER_INPUT.search(text):
+            if last == text:
+                raise
+            raise PredictionFailed(f"{type(error).__name__}: {last}") from error
+        hint = _INTEGERS if _WANTS_INTEGERS.search(text) else ""
+        raise InvalidInput(f"The model does not take {_shown(data)}: {last}.{hint}") from error
+
+
+_INTEGERS = " Send integers as NPY of int64."
+
+
+def _shown(data: Any) -> str:
+    shape = getattr(data, "shape", None)
+    if shape is None:
+        return "this input"
+    return f"an input of shape {list(shape)} and type {str(data.dtype).removeprefix('torch.')}"
 
 
 def _are_named(data: Any, kind: type[Any]) -> bool:

@@ -105,7 +105,13 @@ def input_fn(body: bytes, content_type: str) -> Any:
 
 def predict_fn(data: Any, model: Any) -> Any:
     """``model.predict(data)``, with columns by name for a model that was fitted with names."""
-    return python.predict_fn(rows_for(model, data), model)
+    rows = rows_for(model, data)
+    try:
+        return python.predict_fn(rows, model)
+    except ValueError as error:
+        if "could not convert string to float" in str(error):
+            tables.check_numbers(data.tolist() if hasattr(data, "tolist") else data)
+        raise
 
 
 def rows_for(model: Any, data: Any) -> Any:
@@ -120,7 +126,8 @@ def rows_for(model: Any, data: Any) -> Any:
     if not tables.is_array(data):
         raise InvalidInput(
             "Rows with names reach this model through pandas, which is not here, or does not go "
-            "together with the model's other packages. Name one that does in code/requirements.txt, or send each row as a list of values."
+            "together with the model's other packages. Name one that does in "
+            "code/requirements.txt, or send each row as a list of values."
         )
     return rows
 

@@ -18,8 +18,28 @@ SERVER_NAME = "Modelyard"
 logger = logging.getLogger("handlers.metrics")
 
 
+class CachedMetric:
+    """A metric by name, told its values one by one."""
+
+    def __init__(self, metrics: Metrics, name: str, unit: str) -> None:
+        self._metrics = metrics
+        self.metric_name = name
+        self.unit = unit
+
+    def add_or_update(
+        self, value: float, dimension_values: Sequence[str] = (), request_id: str = ""
+    ) -> None:
+        """Record one value."""
+        self._metrics.add_metric(self.metric_name, value, self.unit)
+
+    update = add_or_update
+
+
 class Metrics:
     """Counters and timings of a model's own, written to the log."""
+
+    def __init__(self) -> None:
+        self._cached: dict[str, CachedMetric] = {}
 
     def add_metric(
         self,
@@ -67,9 +87,42 @@ class Metrics:
         """Record a share of one hundred."""
         self.add_metric(name, value, "Percent", idx, dimensions)
 
+    def add_metric_to_cache(
+        self,
+        metric_name: str,
+        unit: str = "Count",
+        dimension_names: Sequence[str] = (),
+        metric_type: Any = None,
+    ) -> CachedMetric:
+        """A metric to be told values later, as TorchServe has it."""
+        metric = CachedMetric(self, metric_name, unit)
+        self._cached[metric_name] = metric
+        return metric
+
+    def get_metric(self, metric_name: str, metric_type: Any = None) -> CachedMetric:
+        """The metric of that name, made if there is none."""
+        return self._cached.get(metric_name) or self.add_metric_to_cache(metric_name)
+
     def add_error(self, name: str, value: Any, dimensions: Any = None) -> None:
         """Record an error."""
         logger.error("metric %s=%s", name, value)
+
+
+class _HeaderDict(dict[str, str]):
+    """Headers as the dict that handlers expect, for json.dumps and the like. Ignores case."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self._headers = headers
+
+    def __missing__(self, key: str) -> str:
+        return self._headers[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._headers
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._headers.get(key, default)
 
 
 class RequestProcessor:
@@ -81,9 +134,9 @@ class RequestProcessor:
         self._phrase = ""
         self._response_headers: dict[str, Any] = {}
 
-    def get_request_properties(self) -> Mapping[str, str]:
+    def get_request_properties(self) -> dict[str, str]:
         """All request headers; look-ups ignore case."""
-        return self._request_headers
+        return _HeaderDict(self._request_headers)
 
     def get_request_property(self, key: str) -> str | None:
         """One request header, or None."""
@@ -183,11 +236,20 @@ class Context:
         """The id of one request of the batch."""
         return self.request_ids.get(idx)
 
+    def get_sequence_id(self, idx: int = 0) -> str | None:
+        """Which sequence a request says that it belongs to."""
+        return self.get_request_header(idx, "ts_request_sequence_id")
+
+    @property
+    def explain(self) -> bool:
+        """Whether the first request asks for an explanation."""
+        return bool(self.get_request_header(0, "explain") == "True")
+
     def get_request_header(self, idx: int, key: str) -> str | None:
         """One header of one request, or None."""
         return self.request_processor[idx].get_request_property(key)
 
-    def get_all_request_header(self, idx: int) -> Mapping[str, str]:
+    def get_all_request_header(self, idx: int) -> dict[str, str]:
         """All headers of one request."""
         return self.request_processor[idx].get_request_properties()
 

@@ -21,7 +21,7 @@ from handlers.interfaces.context import Context
 from handlers.interfaces.responses import body_of, response_of
 from handlers.interfaces.rows import row_of
 from handlers.interfaces.streams import is_stream, streamed
-from handlers.interfaces.user_code import classes_of, import_handler
+from handlers.interfaces.user_code import classes_of, import_handler, lend_to_main
 from handlers.interfaces.user_errors import failure
 from handlers.types import HandlerOptions, ModelPlan, Request, Resources, Response
 
@@ -130,6 +130,7 @@ def load_handler(plan: ModelPlan, context: Context) -> tuple[Handle, Any]:
     """The handler's function, its model loaded; and what it belongs to, a module or an object."""
     name, _, attribute = (plan.handler or "").partition(":")
     module = import_handler(name, plan.script)
+    lend_to_main(module)
     found = getattr(module, attribute, None)
     if callable(found) and not isinstance(found, type):
         settled(found(None, context))

@@ -36,7 +36,8 @@ def body_of(value: Any) -> tuple[bytes, str]:
         return encode_json(value), JSON
     except NotAcceptable as error:
         raise InvalidOutput(
-            f"The model returned a {type(value).__name__}, which is neither str, bytes nor JSON."
+            f"The model returned a {type(value).__name__}, which is neither str, bytes nor JSON. "
+            f"{error.message}."
         ) from error
 
 

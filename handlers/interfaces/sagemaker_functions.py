@@ -23,7 +23,7 @@ from handlers.interfaces.batches import Stacking
 from handlers.interfaces.context import Context
 from handlers.interfaces.responses import body_of, is_response, response_from, response_of
 from handlers.interfaces.streams import is_stream, streamed
-from handlers.interfaces.user_code import import_file
+from handlers.interfaces.user_code import import_file, lend_to_main
 from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Resources, Response
 
 ARGUMENTS = {
@@ -178,7 +178,9 @@ def load_functions(
     """Import the script, if there is one, and load the model. Errors are the author's own."""
     functions: Functions = {}
     if plan.interface is Interface.SAGEMAKER and plan.script is not None:
-        functions = functions_of(import_file(Path(plan.script)), context)
+        module = import_file(Path(plan.script))
+        lend_to_main(module)
+        functions = functions_of(module, context)
     if "pre_model_fn" in functions:
         settled(functions["pre_model_fn"](plan.model_dir))
     model, framework = _load_model(plan, functions, resources)

@@ -40,6 +40,14 @@ def import_file(path: Path, name: str | None = None) -> ModuleType:
     return sys.modules[name]  # what import itself returns: a module may replace itself
 
 
+def lend_to_main(module: ModuleType) -> None:
+    """Let pickles find in ``__main__``, which saved them, what the model's script defines too."""
+    main = sys.modules["__main__"]
+    for name, item in list(vars(module).items()):
+        if getattr(item, "__module__", None) == module.__name__ and not hasattr(main, name):
+            setattr(main, name, item)
+
+
 def import_handler(name: str, script: str | None) -> ModuleType:
     """A handler's module: from its file, or by name when it lies in a package or is installed."""
     if script is None or "." in name:

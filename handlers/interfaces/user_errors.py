@@ -7,10 +7,15 @@ need not be installed, and a model's code may hold a second copy of ours.
 from __future__ import annotations
 
 import errno
+import re
+import sys
 
 from handlers.errors import HandlerError, ModelLoadError, PredictionFailed
 
 INSUFFICIENT_STORAGE = 507
+
+# How pickle says that a module has no such class or function.
+_LOST = re.compile(r"Can't get attribute '([\w.]+)' on <module '([\w.]+)'")
 
 # Packages whose common modules lie in handlers/compat: module and what to install.
 OURS_IN_PART = {
@@ -18,6 +23,8 @@ OURS_IN_PART = {
     "sagemaker_containers": "sagemaker-containers",
     "sagemaker_huggingface_inference_toolkit": "sagemaker-huggingface-inference-toolkit",
     "sagemaker_inference": "sagemaker-inference",
+    "sagemaker_mxnet_serving_container": "sagemaker-mxnet-inference",
+    "sagemaker_pytorch_serving_container": "sagemaker-pytorch-inference",
     "sagemaker_xgboost_container": "sagemaker-xgboost-container",
     "ts": "torchserve",
 }
@@ -66,7 +73,7 @@ def load_error(error: Exception) -> ModelLoadError:
         return error
     if is_out_of_memory(error):
         return ModelLoadError(describe(error), status=INSUFFICIENT_STORAGE)
-    return ModelLoadError(describe(error) + _advice(error))
+    return ModelLoadError(_of_main(error) or describe(error) + _advice(error))
 
 
 def prediction_error(error: Exception) -> HandlerError:
@@ -106,15 +113,25 @@ def chosen_status(error: Exception) -> int | None:
     return None
 
 
+def _of_main(error: Exception) -> str | None:
+    """What to say of a pickle that looks for a class in ``__main__``, which here is the server."""
+    found = _LOST.search(_text(error)) if isinstance(error, AttributeError) else None
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if found is None or found[2] not in ("__main__", getattr(spec, "name", None)):
+        return None
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return (
+        f"{found[1]} is not here{notes}. It was defined in the script or notebook that saved the "
+        "model, so the file looks for it in __main__. Define it in the model's script, "
+        "code/inference.py; or move it to a module of its own, put that file into code/, and save "
+        "the model again with it imported from there"
+    )
+
+
 def _advice(error: Exception) -> str:
     """What to do about the traps that models fall into most often."""
-    text = _text(error)
-    if isinstance(error, AttributeError) and "__main__" in text:
-        return (
-            ". The class was defined in the script that saved the model, so it was saved as part "
-            "of __main__. Move it to a module of its own, put that file into code/, and save the "
-            "model again with the class imported from there"
-        )
+    if any("was saved with" in note for note in getattr(error, "__notes__", ())):
+        return ""  # by another version: that is it
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         if package in OURS_IN_PART and error.name != package:

@@ -19,7 +19,9 @@ _CHATTER = re.compile(
     r"\s*(Collecting |Downloading |Looking in |Processing |Requirement already |Using cached |"
     r"Obtaining |Preparing metadata|Getting requirements to build|Installing build dep|"
     r"Installing collected|Building wheel|INFO: pip is looking|To fix this you could|\[notice\]|"
-    r"[12]\. (loosen|remove) |WARNING: Running pip as the 'root'|Attempting uninstall|"
+    r"[12]\. (loosen|remove) |WARNING: Running pip as the 'root'|"
+    r"WARNING: Location |WARNING: Url |WARNING: Skipping page |DEPRECATION: |"
+    r"Attempting uninstall|"
     r"Found existing installation|Not uninstalling |Can't uninstall )"
 )
 

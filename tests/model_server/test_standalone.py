@@ -354,6 +354,40 @@ def test_a_directory_is_served_by_its_name_where_it_lies(
     assert yard.left() == []
 
 
+@pytest.mark.parametrize("name", ["code", "weights.bin", "modelyard.toml", "none"])
+def test_parts_of_a_single_model_are_no_models(
+    standalone: StartStandalone, tmp_path: Path, name: str
+) -> None:
+    model = make(tmp_path, "echo")
+    (model / "weights.bin").write_bytes(b"w")
+    yard = standalone(MODELYARD_MODEL_DIR=str(model))
+    for _ in range(2):
+        assert_error(yard.invoke(name, b"x"), 404 if name == "none" else 400)
+    assert yard.endpoint.names() == {"model"}
+    assert yard.left() == []
+    assert yard.invoke(None, b"x").content == b"x"
+
+
+@pytest.mark.parametrize("name", ["plain/code", "empty", "plain/modelyard.toml"])
+def test_beside_archives_only_directories_with_a_model_are_models(
+    standalone: StartStandalone, folder: Path, name: str
+) -> None:
+    make(folder, "echo").rename(folder / "plain")
+    (folder / "empty").mkdir()
+    yard = standalone()
+    assert_error(yard.invoke(name), 400)
+    assert yard.endpoint.names() == set()
+    assert yard.invoke("plain", b"x").content == b"x"
+
+
+def test_a_model_in_a_folder_in_a_folder_is_named_by_its_path(
+    standalone: StartStandalone, folder: Path
+) -> None:
+    (folder / "team").mkdir()
+    make(folder, "echo").rename(folder / "team" / "plain")
+    assert standalone().invoke("team/plain", b"x").content == b"x"
+
+
 def test_all_archives_may_be_loaded_at_the_start(standalone: StartStandalone, folder: Path) -> None:
     pack(BEHAVIOURS / "adds", folder / "adds.tar.gz")
     (folder / "broken.tar.gz").write_text("no archive")

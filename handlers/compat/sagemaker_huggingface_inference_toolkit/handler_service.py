@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 import os
 import sys
 from abc import ABC
@@ -17,7 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sagemaker_huggingface_inference_toolkit import content_types, decoder_encoder
+from sagemaker_huggingface_inference_toolkit import (
+    content_types,
+    decoder_encoder,
+    transformers_utils,
+)
 from sagemaker_inference import environment, utils
 
 # A script's function takes the place of the method.
@@ -27,20 +30,6 @@ METHODS = {
     "predict_fn": "predict",
     "output_fn": "postprocess",
     "transform_fn": "transform_fn",
-}
-
-# By the end of the architecture's name in config.json.
-TASKS = {
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForMaskedLM": "fill-mask",
-    "ForCausalLM": "text-generation",
-    "LMHeadModel": "text-generation",
-    "ForImageClassification": "image-classification",
-    "ForObjectDetection": "object-detection",
-    "ForAudioClassification": "audio-classification",
-    "ForCTC": "automatic-speech-recognition",
 }
 
 
@@ -73,10 +62,11 @@ class HuggingFaceHandlerService(ABC):  # noqa: B024 - its subclasses override wh
 
     def load(self, model_dir: str, context: Any = None) -> Any:
         """The pipeline of HF_TASK, or of the task that config.json speaks of."""
-        import transformers
-
-        task: Any = os.environ.get("HF_TASK") or _task_of(Path(model_dir, "config.json"))
-        return transformers.pipeline(task, model=model_dir, device=self.device)
+        task = os.environ.get("HF_TASK")
+        if not task:
+            config = str(Path(model_dir, "config.json"))
+            task = transformers_utils.infer_task_from_model_architecture(config)
+        return transformers_utils.get_pipeline(task, self.device, model_dir)
 
     def preprocess(self, input_data: Any, content_type: str, context: Any = None) -> Any:
         """What the body holds."""
@@ -143,12 +133,3 @@ class HuggingFaceHandlerService(ABC):  # noqa: B024 - its subclasses override wh
             )
         answer = function(*arguments, *([self.context] if count > len(arguments) else []))
         return self.context.settled(answer)
-
-
-def _task_of(config: Path) -> str:
-    if config.is_file():
-        for architecture in json.loads(config.read_bytes()).get("architectures") or ():
-            for end, task in TASKS.items():
-                if architecture.endswith(end):
-                    return task
-    raise ValueError("Set HF_TASK to the pipeline's task: config.json does not tell it.")

@@ -7,10 +7,12 @@ import logging
 import pickle
 import re
 import warnings
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from handlers.errors import ModelLoadError
 from handlers.optional_packages import usable
 
 log = logging.getLogger("modelyard.handlers")
@@ -31,6 +33,8 @@ def load_pickle(path: Path) -> Any:
         warnings.simplefilter("default")
         try:
             model = _load(path)
+        except (EOFError, pickle.UnpicklingError, zlib.error) as error:
+            raise ModelLoadError(_damage(path, error)) from error
         except Exception as error:
             note = _versions(path)
             if note:
@@ -39,6 +43,12 @@ def load_pickle(path: Path) -> Any:
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         log.warning("while loading %s: %s", path.name, text)
     return model
+
+
+def _damage(path: Path, error: Exception) -> str:
+    if not path.stat().st_size:
+        return f"{path.name} is empty."
+    return f"{path.name} is damaged or incomplete, or no pickle: {str(error) or 'it ends early'}."
 
 
 def _load(path: Path) -> Any:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import joblib
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from model_server import probe
 
@@ -144,7 +150,7 @@ def test_a_killed_template_disturbs_nobody_and_is_made_anew_when_it_is_needed(
     assert template(endpoint, name) == 0
     assert inside.pids(endpoint, name) == before
     inside.kill(min(before))
-    assert eventually(lambda: len(inside.pids(endpoint, name)) == 2)
+    assert fresh(endpoint, name, 2, {min(before)})
     assert template(endpoint, name) not in (0, first)
     assert len(lines(loads)) == 2
 
@@ -188,6 +194,123 @@ def test_a_model_that_keeps_a_connection_is_loaded_by_each_worker(
     requests = [threads.submit(endpoint.invoke, name) for _ in range(30)]
     found = [each.result().json() for each in requests]
     assert all(one["pid"] == one["loaded_by"] for one in found)
+
+
+NPZ = """
+import json, os, numpy
+def model_fn(model_dir): return numpy.load(os.path.join(model_dir, "w.npz"))
+def transform_fn(m, body, c, a):
+    name = body.decode()
+    return json.dumps(float(m[name].sum()))
+"""
+
+SQLITE = """
+import json, os, sqlite3
+def model_fn(model_dir): return sqlite3.connect(os.path.join(model_dir, "w.db"))
+def transform_fn(m, body, c, a):
+    found = m.execute("SELECT sum(length(value)) FROM w WHERE name = ?", [body.decode()])
+    return json.dumps(found.fetchone()[0])
+"""
+
+CHILD = """
+import os, signal
+def model_fn(model_dir):
+    child = os.fork()
+    if not child:
+        signal.pause()
+    return child
+def transform_fn(m, body, c, a): return str(m)
+"""
+
+MAPPED = """
+import json, os, joblib, torch
+from safetensors import safe_open
+def model_fn(model_dir):
+    there = lambda name: os.path.join(model_dir, name)
+    weights = safe_open(there("w.safetensors"), "pt")
+    return (
+        joblib.load(there("w.joblib"), mmap_mode="r"),
+        torch.load(there("w.pt"), mmap=True),
+        weights.get_tensor("w"),
+        weights,
+    )
+def transform_fn(m, body, c, a): return json.dumps([float(one.sum()) for one in m[:3]])
+"""
+
+NAMES = [f"layer-{number}" for number in range(4)]
+VALUES = 200_000
+
+
+def add(own: OwnServer, name: str, code: str) -> Path:
+    """A model with this code, which wants three workers."""
+    made = own.models_dir / name
+    (made / "code").mkdir(parents=True)
+    (made / "code" / "inference.py").write_text(code)
+    (made / "modelyard.toml").write_text("min_workers = 3\n")
+    return made
+
+
+def sums(
+    endpoint: Endpoint, threads: ThreadPoolExecutor, name: str, made: Path
+) -> list[tuple[str, Any]]:
+    """What it answers, asked for all layers again and again."""
+    assert endpoint.load_url(name, str(made)).status_code == 200
+    asked = NAMES * 25
+    requests = [threads.submit(endpoint.invoke, name, each.encode()) for each in asked]
+    return [(each, one.result().json()) for each, one in zip(asked, requests, strict=True)]
+
+
+def test_weights_read_from_an_open_file_are_right_in_each_of_several_workers(
+    here: Yarded, threads: ThreadPoolExecutor
+) -> None:
+    own, endpoint = here
+    made = add(own, "lazy-npz", NPZ)
+    np.savez(made / "w.npz", **{n: np.full(VALUES, i) for i, n in enumerate(NAMES)})  # type: ignore[arg-type]
+    found = sums(endpoint, threads, "lazy-npz", made)
+    assert all(total == NAMES.index(each) * VALUES for each, total in found)
+    assert template(endpoint, "lazy-npz") == 0
+    assert "w.npz" in why(own, "lazy-npz")
+
+
+def test_a_database_is_opened_by_each_of_several_workers(
+    here: Yarded, threads: ThreadPoolExecutor
+) -> None:
+    own, endpoint = here
+    made = add(own, "database", SQLITE)
+    with closing(sqlite3.connect(made / "w.db")) as database, database:
+        database.execute("CREATE TABLE w (name TEXT, value BLOB)")
+        rows = [(n, bytes(VALUES * i)) for i, n in enumerate(NAMES, 1)]
+        database.executemany("INSERT INTO w VALUES (?, ?)", rows)
+    found = sums(endpoint, threads, "database", made)
+    assert all(total == (NAMES.index(each) + 1) * VALUES for each, total in found)
+    assert template(endpoint, "database") == 0
+    assert "w.db" in why(own, "database")
+
+
+def test_a_model_that_has_forked_a_process_is_loaded_by_each_worker(here: Yarded) -> None:
+    own, endpoint = here
+    made = add(own, "forks", CHILD)
+    assert endpoint.load_url("forks", str(made)).status_code == 200
+    assert template(endpoint, "forks") == 0
+    assert "it has started processes" in why(own, "forks")
+    assert endpoint.invoke("forks").status_code == 200
+
+
+def test_mapped_weights_are_shared(here: Yarded, threads: ThreadPoolExecutor) -> None:
+    own, endpoint = here
+    made = add(own, "mapped", MAPPED)
+    joblib.dump(np.full(VALUES, 1.0), made / "w.joblib")
+    torch.save(torch.full((VALUES,), 2.0), made / "w.pt")
+    save_file({"w": torch.full((VALUES,), 3.0)}, made / "w.safetensors")
+    found = sums(endpoint, threads, "mapped", made)
+    assert all(one == [VALUES, 2 * VALUES, 3 * VALUES] for _, one in found)
+    assert template(endpoint, "mapped") != 0, why(own, "mapped")
+
+
+def why(own: OwnServer, name: str) -> str:
+    """What the log says of a model that is not shared."""
+    lines = own.log.read_text().splitlines()
+    return "".join(line for line in lines if "loads the model for itself" in line and name in line)
 
 
 def test_an_unload_ends_the_template_too(here: Yarded, loads: Path) -> None:

@@ -14,6 +14,15 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
+def pixels_of(image: Any) -> Any:
+    """Channels, height and width, from 0 to 1."""
+    import torch
+
+    image = image.convert("RGB")
+    values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return values.reshape(image.height, image.width, 3).permute(2, 0, 1).float() / 255
+
+
 def as_on_imagenet(image: Any) -> Any:
     """Scaled to a shorter side of 256, the middle 224 by 224 of it, normalized."""
     import torch
@@ -25,8 +34,7 @@ def as_on_imagenet(image: Any) -> Any:
     image = image.resize(size, Image.Resampling.BILINEAR)
     left, top = (round((side - CROP) / 2) for side in image.size)
     image = image.crop((left, top, left + CROP, top + CROP))
-    values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    pixels = values.reshape(CROP, CROP, 3).permute(2, 0, 1).float() / 255
+    pixels = pixels_of(image)
     mean, deviation = (torch.tensor(three).reshape(3, 1, 1) for three in (MEAN, DEVIATION))
     return (pixels - mean) / deviation
 

@@ -1,0 +1,1 @@
+"""Parts of multi-model-server's metrics."""

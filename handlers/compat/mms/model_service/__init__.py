@@ -1,0 +1,1 @@
+"""The services of multi-model-server's first version."""

@@ -1,0 +1,1 @@
+"""Helpers of multi-model-server for handlers."""

@@ -1,0 +1,1 @@
+"""Helpers for handlers of MXNet models; they need mxnet."""

@@ -1,0 +1,1 @@
+"""What stands between a handler and the shape of its requests."""
