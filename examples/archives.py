@@ -54,10 +54,10 @@ def _missing(example: str, module: str) -> str:
     if not asked.exists():
         return f"{example} needs {module}: pip install {module}"
     return (
-        f"{example} needs {module}, which is not installed here. Give it an environment of its "
-        f"own (examples/README.md):\n"
+        f"{example} needs {module}, which is not installed here. Train it in an environment of its "
+        "own (examples/README.md):\n"
         f"  python -m venv /tmp/{example}\n"
-        f"  /tmp/{example}/bin/pip install -r examples/{example}/requirements.txt scikit-learn\n"
+        f"  /tmp/{example}/bin/pip install -r examples/{example}/requirements.txt\n"
         f"  /tmp/{example}/bin/python -m examples.archives {example} model.tar.gz"
     )
 

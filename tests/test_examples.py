@@ -97,3 +97,13 @@ def test_an_example_answers_as_it_says(example: str, server: OwnServer, tmp_path
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_readme_knows_each_example(example: str) -> None:
     assert f"({example}/)" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.skipif(not pins_of("circle_mxnet"), reason="MXNet is installed")
+def test_an_example_that_cannot_be_trained_here_says_how(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.archives", "circle_mxnet", str(tmp_path / "m")]
+    done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("circle_mxnet needs mxnet")
+    assert "pip install -r examples/circle_mxnet/requirements.txt" in done.stderr
+    assert "Traceback" not in done.stderr

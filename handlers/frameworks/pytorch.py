@@ -51,6 +51,7 @@ WRAPPED = ("_orig_mod.", "module.", "_orig_mod.")
 _OTHER_INPUT = re.compile(
     r"shape|size|dimension|scalar type|dtype|[Ee]xpected|out of range|valid range|must match"
 )
+_INTEGERS = " Send integers as NPY of int64."
 _WANTS_INTEGERS = re.compile(r"scalar types: Long|indices.*(Float|Double)Tensor")
 
 
@@ -304,21 +305,18 @@ def _told_in_a_line(data: Any) -> Iterator[None]:
     """What a module says, less TorchScript's traceback: 400 where it is about the input."""
     try:
         yield
-    except Exception as error:
+    except (RuntimeError, IndexError) as error:
         text = str(error).strip()
         if is_out_of_memory(error) or not text:
             raise
         tables.check_numbers(data)  # a list that is no tensor; some modules take such
         last = text.splitlines()[-1].removeprefix("RuntimeError: ")
-        if not isinstance(error, RuntimeError | IndexError) or not _OTHER_INPUT.search(text):
+        if not _OTHER_INPUT.search(last):
             if last == text:
                 raise
             raise PredictionFailed(f"{type(error).__name__}: {last}") from error
-        hint = _INTEGERS if _WANTS_INTEGERS.search(text) else ""
+        hint = _INTEGERS if _WANTS_INTEGERS.search(last) else ""
         raise InvalidInput(f"The model does not take {_shown(data)}: {last}.{hint}") from error
-
-
-_INTEGERS = " Send integers as NPY of int64."
 
 
 def _shown(data: Any) -> str:

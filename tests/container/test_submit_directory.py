@@ -52,6 +52,20 @@ def test_an_archive_is_extracted_for_as_long_as_the_server_runs(
     assert archive.exists()
 
 
+@pytest.mark.parametrize("program", ["mine.py", "inference.py"])
+def test_a_directory_without_the_program_that_was_asked_for_is_told(
+    tmp_path: Path, program: str
+) -> None:
+    given = settings(tmp_path, program=program)
+    asked = {"SAGEMAKER_PROGRAM": program}
+    with pytest.raises(SettingsError, match=f"holds no {program}"), submitted_code(given, asked):
+        pass
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / program).write_text("")
+    with submitted_code(given, asked) as found:
+        assert found.shared_code_dir == str(tmp_path / "code")
+
+
 def test_an_archive_without_the_program_is_told(tmp_path: Path) -> None:
     archive = tarball(tmp_path / "sourcedir.tar.gz", {"train.py": "", "README": ""})
     with (

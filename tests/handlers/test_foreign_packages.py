@@ -374,6 +374,104 @@ def model_fn(model_dir): pass
 
 @pytest.mark.parametrize("serve", ["ours"], indirect=True)
 def test_a_part_of_a_package_that_is_not_here_says_what_to_install(serve: Serve) -> None:
-    script = "from ts.torch_handler.text_handler import TextHandler\n"
+    script = "from ts.torch_handler.dali_handler import DALIHandler\n"
     _, answers = serve({"code/inference.py": script + "def model_fn(model_dir): pass\n"}, [])
     assert "Of torchserve the server has only the common parts" in answers[0][1]
+
+
+IMPORTS = """
+import sagemaker_pytorch_serving_container.handler_service
+from sagemaker_pytorch_serving_container.default_inference_handler import (
+    DefaultPytorchInferenceHandler)
+from mms.model_service.model_service import ModelService, SingleNodeService
+from mms.metrics.dimension import Dimension
+from mms.utils.mxnet import image, ndarray
+from mms.utils.timeit_decorator import timeit
+from ts.torch_handler.request_envelope.base import BaseEnvelope
+from ts.torch_handler.text_handler import TextHandler
+from sagemaker_containers.beta.framework import env, modules, transformer, worker
+from sagemaker_huggingface_inference_toolkit.transformers_utils import (
+    ARCHITECTURES_2_TASK, get_pipeline, infer_task_from_model_architecture, strtobool)
+from sagemaker_xgboost_container import data_utils
+
+class Service(SingleNodeService):
+    def _inference(self, data): return [item * 2 for item in data]
+
+def model_fn(model_dir): return Service("m", model_dir, None)
+
+@timeit
+def predict_fn(data, model):
+    told = transformer.Transformer(lambda model_dir: 1, predict_fn=lambda data, model: data + model)
+    told.initialize()
+    return [
+        *model.inference(data.tolist()), env.ServingEnv().module_name, strtobool("yes"),
+        told.transform("[1]", "application/json", "application/json").get_data().decode(),
+        data_utils.get_content_type("text/csv; label_size=1"), str(Dimension("a", "b")),
+        modules.import_module(model.model_dir, "beside").WORD,
+    ]
+"""
+
+
+@pytest.mark.parametrize("serve", ["ours"], indirect=True)
+def test_what_archives_import_of_the_containers_packages_is_here(serve: Serve) -> None:
+    files = {"code/inference.py": IMPORTS, "beside.py": "WORD = 'here'"}
+    _, answers = serve(files, [("[4]", {"Content-Type": "application/json"})])
+    assert answers[0][0] == 200, answers
+    assert json.loads(answers[0][2]) == [8, "inference", 1, "[2]", "csv", "a-b", "here"]
+
+
+def test_the_mxnet_containers_parts_are_there_without_mxnet() -> None:
+    code = """
+import sagemaker_mxnet_serving_container.handler_service as service
+from sagemaker_mxnet_serving_container.default_inference_handler import (
+    DefaultGluonBlockInferenceHandler, DefaultModuleInferenceHandler, DefaultMXNetInferenceHandler)
+service.HandlerService()
+print(DefaultGluonBlockInferenceHandler().default_predict_fn(1, lambda data: data + 1))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "handlers/compat")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2\n"
+
+
+PYTORCH = """
+from sagemaker_inference.default_handler_service import DefaultHandlerService
+from sagemaker_inference.transformer import Transformer
+from sagemaker_pytorch_serving_container.default_pytorch_inference_handler import (
+    DefaultPytorchInferenceHandler)
+class Handler(DefaultPytorchInferenceHandler):
+    def default_model_fn(self, model_dir, context=None):
+        import torch
+        return torch.nn.Flatten()
+_service = DefaultHandlerService(Transformer(Handler()))
+def handle(data, context): return _service.handle(data, context)
+"""
+
+
+@pytest.mark.parametrize("serve", ["ours"], indirect=True)
+def test_a_handler_derived_from_the_pytorch_containers(serve: Serve) -> None:
+    files = {"MAR-INF/MANIFEST.json": manifest("mine"), "mine.py": PYTORCH}
+    asked: Asked = [("[[[1, 2]]]", {"Content-Type": "application/json", "Accept": "*/*"})]
+    asked += [("[[[3]]]", {"Content-Type": "application/json", "Accept": "text/csv"})]
+    _, answers = serve(files, asked)
+    assert answers == [[200, "application/json", "[[1.0, 2.0]]"], [200, "text/csv", "3.0\n"]]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        "sagemaker_pytorch_serving_container.handler_service",
+        "sagemaker_mxnet_serving_container.handler_service:handle",
+        "sagemaker_huggingface_inference_toolkit.handler_service",
+    ],
+)
+def test_a_manifest_that_names_the_containers_own_service_is_served_by_its_script(
+    serve: Serve, handler: str
+) -> None:
+    files = {"MAR-INF/MANIFEST.json": manifest(handler), "code/inference.py": SCRIPT}
+    interface, answers = serve(files, TENANTS)
+    assert (interface, parsed(answers)) == ("sagemaker", ANSWERS)

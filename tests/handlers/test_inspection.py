@@ -326,3 +326,19 @@ def test_a_file_whose_name_is_no_text_is_passed_over(make: Make, options: Handle
     model_dir = make({"model.joblib": b"x"})
     (model_dir / os.fsdecode(b"other\xff.joblib")).write_bytes(b"x")
     assert inspect_model(model_dir, options).artifact == "model.joblib"
+
+
+@pytest.mark.parametrize("name", ["service.py", "code/service.py"])
+def test_a_handler_that_nothing_names_is_pointed_out(
+    make: Make, options: HandlerOptions, name: str
+) -> None:
+    model_dir = make({name: "def handle(data, context): pass\n", "code/data.txt": "x"})
+    with pytest.raises(ModelLoadError, match=r"service.py looks like a handler.*=service:handle"):
+        inspect_model(model_dir, options)
+
+
+def test_what_could_be_served_is_listed_with_names_too(make: Make, options: HandlerOptions) -> None:
+    with pytest.raises(
+        ModelLoadError, match=r"config\.json.*saved_model\.pb.*xgboost-model.*\.sav"
+    ):
+        inspect_model(make({"README": "x"}), options)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -126,7 +127,12 @@ def test_a_second_model_gets_its_own_script(load: Load, ask: Ask) -> None:
     assert load(script(text.format("second"))).invoke(ask("")).body == b"second"
 
 
-def test_a_class_saved_from_main_comes_with_advice(load: Load) -> None:
+PREDICT = "def predict_fn(data, model): return model.predict(data)\n"
+
+
+def test_a_class_saved_from_main_is_found_in_the_script_else_comes_with_advice(
+    load: Load, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pickle
 
     class Model:
@@ -139,8 +145,12 @@ def test_a_class_saved_from_main_comes_with_advice(load: Load) -> None:
         saved = pickle.dumps(Model())
     finally:
         del main.Model
-    with pytest.raises(ModelLoadError, match="Move it to a module of its own"):
+    with pytest.raises(ModelLoadError, match="move it to a module of its own"):
         load({"model.pkl": saved})
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # which it writes to
+    script = "class Model:\n    def predict(self, data): return 7\n"
+    service = load({"model.pkl": saved, "code/inference.py": script + PREDICT})
+    assert service.invoke(ask("1")).body == b"7"
 
 
 def test_our_packages_may_be_hidden_from_the_models_code(make: Make) -> None:

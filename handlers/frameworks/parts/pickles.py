@@ -36,6 +36,8 @@ def load_pickle(path: Path) -> Any:
         except (EOFError, pickle.UnpicklingError, zlib.error) as error:
             raise ModelLoadError(_damage(path, error)) from error
         except Exception as error:
+            if isinstance(error, KeyError) and isinstance(error.args[0], int):  # not an opcode
+                raise ModelLoadError(_damage(path, error)) from error
             note = _versions(path)
             if note:
                 error.add_note(note)
@@ -48,7 +50,8 @@ def load_pickle(path: Path) -> Any:
 def _damage(path: Path, error: Exception) -> str:
     if not path.stat().st_size:
         return f"{path.name} is empty."
-    return f"{path.name} is damaged or incomplete, or no pickle: {str(error) or 'it ends early'}."
+    reason = "" if isinstance(error, KeyError) or not str(error) else f" ({error})"
+    return f"{path.name} is damaged or incomplete, or no pickle{reason}."
 
 
 def _load(path: Path) -> Any:

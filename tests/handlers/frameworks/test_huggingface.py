@@ -446,3 +446,14 @@ def test_code_in_the_directory_is_part_of_the_model(
     shutil.rmtree(
         Path(transformers.utils.hub.HF_MODULES_CACHE, "transformers_modules", "model"), True
     )
+
+
+def test_instances_are_answered_with_predictions(
+    saved: Callable[..., Path], serve: Serve, ask: Ask
+) -> None:
+    service = serve(saved(bert("BertForSequenceClassification")))
+    expected = answer(service, ask('{"inputs": ["good", "bad"]}'))
+    found = answer(service, ask('{"instances": ["good", "bad"]}'))
+    assert found == {"predictions": expected}
+    ranked = answer(service, ask('{"instances": ["good"], "parameters": {"top_k": 2}}'))
+    assert [len(one) for one in ranked["predictions"]] == [2]

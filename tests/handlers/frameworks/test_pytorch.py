@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 
 from handlers.directory.artifacts import Contents
-from handlers.errors import HandlerError, ModelLoadError
+from handlers.errors import HandlerError, InvalidInput, ModelLoadError
 from handlers.frameworks import pytorch
 from handlers.inspection import inspect_model
 from handlers.service import load_service
@@ -178,9 +178,58 @@ def test_a_model_that_is_no_module_predicts_by_its_own_means() -> None:
 
 
 def test_an_error_of_the_model_is_a_failed_prediction(load: Load, ask: Ask, tmp_path: Path) -> None:
-    with pytest.raises(HandlerError, match="RuntimeError: ") as caught:
-        load({"model.pt": script()}).invoke(ask("[[1, 2, 3]]"))
+    net = NET.replace("self.dropout(", "self.nothing(")
+    files = {"model.py": net, "model.pt": saved(STATE)}
+    with pytest.raises(HandlerError, match=r"AttributeError: .* 'nothing'") as caught:
+        load(files).invoke(ask("[[1, 2]]"))
     assert caught.value.status == 500
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("[[1, 2, 3]]", r"take an input of shape \[1, 3\] and type float32: mat1 and mat2 shapes"),
+        ("[[1, 2], [1]]", "Row 2 has 1 values, row 1 has 2"),
+        ('[[1, "a"]]', "Row 1 has 'a', which is not a number"),
+        ('{"instances": [[1, 2], [1, "b"]]}', "Row 2 has 'b', which is not a number"),
+    ],
+)
+def test_what_a_module_does_not_take_is_told_in_a_line(
+    load: Load, ask: Ask, body: str, reason: str
+) -> None:
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        load({"model.pt": script()}).invoke(ask(body))
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_of_a_wrapped_module_are_taken_by_their_names(
+    load: Load, ask: Ask, prefix: str
+) -> None:
+    state = {f"{prefix}{name}": tensor for name, tensor in STATE.items()}
+    service = load({"model.py": NET, "model.pth": saved(state)})
+    assert service.invoke(ask("[[1, 2]]")).body == b"[[3.0]]"
+
+
+EMBEDDING = """
+import torch
+class Words(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.EmbeddingBag(3, 1)
+    def forward(self, numbers):
+        return self.words(numbers)
+"""
+
+
+def test_whole_numbers_in_json_are_integers_for_an_embedding(load: Load, ask: Ask) -> None:
+    state = {"words.weight": torch.tensor([[1.0], [2.0], [4.0]])}
+    service = load({"model.py": EMBEDDING, "model.pth": saved(state)})
+    assert service.invoke(ask("[[1, 2]]")).body == b"[[3.0]]"
+    with pytest.raises(InvalidInput, match="NPY of int64"):
+        service.invoke(ask("[[1, 1.5]]"))
+    with pytest.raises(InvalidInput, match="range"):
+        service.invoke(ask("[[1, 9]]"))
 
 
 def exported(version: int = 0) -> bytes:

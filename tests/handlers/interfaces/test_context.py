@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -74,3 +75,30 @@ def test_metrics_go_to_the_log(context: Context, caplog: pytest.LogCaptureFixtur
     assert "metric seen=3 unit=Count" in caplog.text
     assert "metric took=1.5 unit=ms" in caplog.text
     assert "metric bad=thing" in caplog.text
+
+
+def test_all_headers_are_a_dict_in_which_case_does_not_matter(context: Context) -> None:
+    context.begin([Request(b"", Headers((("X-Tenant", "red"),)))])
+    headers = context.get_all_request_header(0)
+    assert isinstance(headers, dict)
+    assert (str(headers), json.dumps(headers)) == ("{'X-Tenant': 'red'}", '{"X-Tenant": "red"}')
+    assert (headers["x-tenant"], headers.get("X-TENANT"), "x-tenant" in headers) == (
+        *("red", "red"),
+        True,
+    )
+    assert headers.get("X-None") is None
+    with pytest.raises(KeyError):
+        headers["X-None"]
+
+
+def test_it_has_what_torchserves_context_has(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    headers = Headers((("ts_request_sequence_id", "s1"), ("explain", "True")))
+    context.begin([Request(b"", headers), Request(b"")])
+    assert [context.get_sequence_id(0), context.get_sequence_id(1)] == ["s1", None]
+    assert context.explain
+    context.metrics.add_metric_to_cache("cached", "ms", ["Level"])
+    context.metrics.get_metric("cached").add_or_update(3, ["Model"])
+    assert "metric cached=3 unit=ms" in caplog.text

@@ -138,10 +138,98 @@ class Brightest(torch.nn.Module):
     assert sum(answer.values()) == pytest.approx(1)
 
 
-def test_a_torchserve_handler_without_its_parts_says_what_to_install(load: Load) -> None:
-    named = manifest(serializedFile="net.pt", handler="text_classifier")
-    with pytest.raises(ModelLoadError, match=r"text_classifier.*torchserve"):
+def test_a_torchserve_handler_that_is_not_here_says_what_to_install(load: Load) -> None:
+    named = manifest(serializedFile="net.pt", handler="dali_image_classifier")
+    with pytest.raises(ModelLoadError, match=r"dali_image_classifier.*torchserve"):
         load({"MAR-INF/MANIFEST.json": named, "net.pt": b""})
+
+
+BAG = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.EmbeddingBag(4, 2)
+    def forward(self, numbers, offsets): return self.words(numbers, offsets)
+"""
+
+
+def saved(value: Any) -> bytes:
+    import torch
+
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def test_torchserves_text_classifier_without_torchtext(load: Load, ask: Ask) -> None:
+    import torch
+
+    rows = torch.tensor([[0.0, 0.0], [8.0, 0.0], [0.0, 9.0], [0.0, 9.0]])
+    files = {
+        "MAR-INF/MANIFEST.json": manifest(
+            serializedFile="net.pt", modelFile="net.py", handler="text_classifier"
+        ),
+        "net.py": BAG,
+        "net.pt": saved({"words.weight": rows}),
+        "index_to_name.json": json.dumps({"0": "good", "1": "bad"}),
+    }
+    with pytest.raises(ModelLoadError, match=r"source_vocab.pt is not in the archive.*torch.save"):
+        load(files)
+    files["source_vocab.pt"] = saved({"<unk>": 0, "nice": 1, "awful": 2, "not nice": 3})
+    model = load(files)
+    likes = json.loads(model.invoke(ask("<b>NICE</b>!", "text/plain")).body)
+    dislikes = json.loads(model.invoke(ask("that's awful", "text/plain")).body)
+    pair = json.loads(model.invoke(ask("isn't nice", "text/plain")).body)
+    assert likes["good"] > likes["bad"]
+    assert dislikes["bad"] > dislikes["good"]
+    assert pair["bad"] > pair["good"]
+
+
+DETECTOR = """
+import torch
+class Net(torch.nn.Module):
+    def forward(self, images):
+        heights = [float(image.shape[1]) for image in images]
+        return [{"boxes": torch.tensor([[0.0, 0.0, 1.0, h], [0.0, 0.0, 2.0, h]]),
+                 "labels": torch.tensor([1, 0]), "scores": torch.tensor([0.75, 0.25])}
+                for h in heights]
+"""
+
+SEGMENTER = """
+import torch
+class Net(torch.nn.Module):
+    def forward(self, images):
+        return {"out": torch.stack([images[:, 0] * 0, images[:, 0] * 0 + 9], dim=1)}
+"""
+
+
+def picture(ask: Ask) -> Request:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(file, "png")
+    return ask(file.getvalue(), "image/png")
+
+
+def test_torchserves_object_detector(load: Load, ask: Ask) -> None:
+    files = {
+        "MAR-INF/MANIFEST.json": manifest(modelFile="net.py", handler="object_detector"),
+        "net.py": DETECTOR,
+        "index_to_name.json": json.dumps({"0": "cat", "1": "dog"}),
+    }
+    found = json.loads(load(files).invoke(picture(ask)).body)
+    assert found == [{"dog": [0.0, 0.0, 1.0, 6.0], "score": 0.75}]
+
+
+def test_torchserves_image_segmenter(load: Load, ask: Ask) -> None:
+    files = {
+        "MAR-INF/MANIFEST.json": manifest(modelFile="net.py", handler="image_segmenter"),
+        "net.py": SEGMENTER,
+    }
+    rows = json.loads(load(files).invoke(picture(ask)).body)
+    assert (len(rows), len(rows[0])) == (224, 224)
+    assert rows[0][0] == [1.0, pytest.approx(0.9999, abs=1e-3)]
 
 
 def test_the_context_has_what_torchserves_has(load: Load, ask: Ask) -> None:

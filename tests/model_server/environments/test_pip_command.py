@@ -30,3 +30,12 @@ def test_conflicts_with_the_servers_packages_are_found() -> None:
     absent = "one 1.0 requires other, which is not installed."
     output = f"ERROR: pip's dependency resolver\n{said}\n{absent}\nSuccessfully installed numpy-1.0"
     assert conflicts(output) == [said, absent]
+
+
+def test_places_that_an_index_lacks_are_not_told() -> None:
+    lacks = (
+        "WARNING: Location 'file:///x/simple/' is ignored: it is neither a file nor a directory."
+    )
+    assert last_words(f"{lacks}\nERROR: No matching distribution\n") == (
+        "ERROR: No matching distribution"
+    )

@@ -184,7 +184,7 @@ def test_a_framework_that_a_models_requirements_break_is_the_models_fault(tmp_pa
     async def work() -> None:
         async with nursery(tmp_path, environment) as yard:
             own = Environment("0123456789abcdef", sys.executable)
-            with pytest.raises(EnvironmentFailed, match="requirements.*another numpy") as caught:
+            with pytest.raises(EnvironmentFailed, match=r"requirements.*another numpy") as caught:
                 await yard.zygotes.get("sklearn", own).wait_ready()
             assert caught.value.problem().status == 500
 
