@@ -90,15 +90,23 @@ class Serving:
 
     def run(self) -> None:
         """Answer requests until the leash is cut and the queue is empty."""
-        while (connection := self._next()) is not None:
-            calls = self._gather(connection)
-            try:
-                if len(calls) == 1 or (calls and not self._answer(calls)):
-                    for call in calls:
-                        self._answer([call])
-            finally:
+        while self.serve_next():
+            pass
+
+    def serve_next(self) -> bool:
+        """Answer the next request, or batch of them; False when it is time to leave."""
+        connection = self._next()
+        if connection is None:
+            return False
+        calls = self._gather(connection)
+        try:
+            if len(calls) == 1 or (calls and not self._answer(calls)):
                 for call in calls:
-                    call.connection.close()
+                    self._answer([call])
+        finally:
+            for call in calls:
+                call.connection.close()
+        return True
 
     # --- taking requests ------------------------------------------------------------------------
 

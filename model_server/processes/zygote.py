@@ -22,6 +22,7 @@ from handlers.frameworks import FRAMEWORKS
 from model_server import logs, probe, wire
 from model_server.processes import lifeline, worker
 from model_server.processes.fork_loop import ForkLoop
+from model_server.processes.rehearsal import rehearse
 from model_server.stats import StatsTable
 
 log = logging.getLogger("modelyard.zygote")
@@ -44,6 +45,7 @@ class Zygote:
         started = time.monotonic()
         try:
             self._framework.preload()
+            rehearse()
         except BaseException as error:  # e.g. a broken native library: the controller must know
             log.exception("cannot preload %s", self._spec.framework)
             self._loop.tell(wire.ZygoteFailed(f"{type(error).__name__}: {error}"))
