@@ -32,14 +32,16 @@ _START_TIMEOUT_SECONDS = 120.0
 _UNUSED_SECONDS = 300.0
 
 # Threads of numeric libraries: one. A model that asks for more (``threads``) gets them after the
-# fork: a pool started before would hang it. OpenMP reads its waiting policy before it is loaded,
-# and spinning teams of many processes cost 3-4x the throughput.
+# fork: a pool started before would hang it.
 THREAD_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
 }
+
+# OpenMP reads it before it is loaded, and spinning teams of many processes cost 3-4x the
+# throughput; whoever runs one large model may want it otherwise.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 # A framework, and the key of an environment ("": the server's own).
@@ -205,7 +207,7 @@ class ZygotePool:
             "SAGEMAKER_PROGRAM": settings.program,
             "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": settings.default_accept,
         }
-        self._environment = {**told, **environment, **THREAD_ENVIRONMENT}
+        self._environment = {**told, **_WAITING, **environment, **THREAD_ENVIRONMENT}
         self._on_worker_exit = on_worker_exit
         self._zygotes: dict[ZygoteKey, Zygote] = {}
         self._closing = False
