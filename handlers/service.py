@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from handlers.directory.manifest import read_manifest
-from handlers.directory.programs import DEFAULT_PROGRAM
+from handlers.directory.programs import library_environment
 from handlers.directory.torchserve_config import torchserve_config
 from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import FRAMEWORKS
@@ -121,7 +121,8 @@ def _load(
 ) -> Service:
     for name, value in plan.settings.environment:  # ``update`` asks abc, which copies 0.4 MiB
         os.environ[name] = value
-    _tell_libraries(options)
+    for name, value in library_environment(options).items():
+        os.environ.setdefault(name, value)
     framework = FRAMEWORKS[plan.framework]
     if framework.installed():
         framework.after_fork(resources.threads)
@@ -138,9 +139,3 @@ def _load(
         batch_size=plan.settings.batch_size,
     )
     return LOADERS[plan.interface](plan, context, options, resources)
-
-
-def _tell_libraries(options: HandlerOptions) -> None:
-    """Set what sagemaker_inference reads for itself, where it was given to us in another way."""
-    os.environ.setdefault("SAGEMAKER_PROGRAM", options.program or DEFAULT_PROGRAM)
-    os.environ.setdefault("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", options.default_accept)

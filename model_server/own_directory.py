@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,21 @@ def make(directory: Path) -> None:
         with suppress(FileExistsError):
             place.mkdir(mode=0o755)
     _check_owners(directory)
+
+
+def remove_unless_locked(directory: Path, lock: Path) -> None:
+    """Remove a directory whose owner is gone: it holds ``lock`` for as long as it lives."""
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory, ignore_errors=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(fd)
 
 
 def _check_owners(directory: Path) -> None:

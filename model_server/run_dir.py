@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
-import shutil
 import tempfile
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
+from model_server import own_directory
 from model_server.settings import SettingsError
 
 _PREFIX = "modelyard-"
@@ -96,14 +96,4 @@ def _writable_parent() -> str:
 def _remove_abandoned(parent: str) -> None:
     """Remove run directories whose server was killed."""
     for path in Path(parent).glob(f"{_PREFIX}*"):
-        try:
-            fd = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(fd)
+        own_directory.remove_unless_locked(path, path / "lock")

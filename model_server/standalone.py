@@ -183,7 +183,8 @@ class Archives:
                 f"cannot extract to {self._extract_dir}: {error}. "
                 "MODELYARD_EXTRACT_DIR names another place"
             ) from error
-        _remove_abandoned(self._extract_dir)
+        for path in self._extract_dir.glob(f"{_PREFIX}*"):  # of servers that have been killed
+            own_directory.remove_unless_locked(path, path)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._extract_dir))
         fcntl.flock(os.open(new, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
         return new.rename(new.with_name(new.name.replace(".new-", _PREFIX)))
@@ -192,19 +193,3 @@ class Archives:
 def _remove(target: Path) -> None:
     """Remove a model's directory and the one made to hold it."""
     shutil.rmtree(target.parent, ignore_errors=True)
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove what servers extracted that have been killed."""
-    for path in parent.glob(f"{_PREFIX}*"):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(fd)

@@ -91,6 +91,14 @@ def program_name(options: HandlerOptions) -> str:
     return program if program.endswith(".py") else program + ".py"
 
 
+def library_environment(options: HandlerOptions) -> dict[str, str]:
+    """What sagemaker_inference and its kin read for themselves, of settings given otherwise."""
+    return {
+        "SAGEMAKER_PROGRAM": options.program or DEFAULT_PROGRAM,
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": options.default_accept,
+    }
+
+
 def _directories(root: Contents, options: HandlerOptions) -> list[Path]:
     return [root.path / "code", root.path, Path(options.shared_code_dir)]
 
@@ -101,14 +109,13 @@ def _handler(
     """``module[:function]`` or ``/path/file.py[:function]``, as multi-model-server reads it."""
     module, _, function = handler.partition(":")
     module = module.removesuffix(".py")
-    relative = module if "/" in module else module.replace(".", "/")
     script = _script_of(root, module, options)
     if script is None and module in OWN_HANDLERS:
         return Code(Interface.TORCHSERVE, None, f"{OWN_PACKAGE}.{module}:{DEFAULT_FUNCTION}")
     if script is None and not _installed_module(module):
         raise ModelLoadError(
-            f"{said} the handler {handler!r}, but {relative}.py is neither in {root.path} nor in "
-            f"{root.path / 'code'}. Put it there, or correct the name (module:function).",
+            f"{said} the handler {handler!r}, but {_relative(module)}.py is neither in {root.path} "
+            f"nor in {root.path / 'code'}. Put it there, or correct the name (module:function).",
             status=400,
         )
     name = Path(module).name if "/" in module else module
@@ -147,9 +154,14 @@ def _is_containers_own(root: Contents, handler: str, options: HandlerOptions) ->
 def _script_of(root: Contents, module: str, options: HandlerOptions) -> Path | None:
     """The file that a handler's module is."""
     directories = [root.path, root.path / "code", Path(options.shared_code_dir)]
-    relative = module if "/" in module else module.replace(".", "/")
+    relative = _relative(module)
     found = _first_file(directories, relative + ".py")
     return found or _first_file(directories, relative + "/__init__.py")
+
+
+def _relative(module: str) -> str:
+    """A module's path without its ending; a path stays one."""
+    return module if "/" in module else module.replace(".", "/")
 
 
 def _installed_module(module: str) -> bool:

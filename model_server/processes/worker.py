@@ -30,9 +30,9 @@ from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from handlers.service import LoadedModel, load_service
 from model_server import logs, probe, wire
-from model_server.descriptors import Descriptor, descriptors_of_this_process, opened_since
 from model_server.errors import Problem, problem_of_text
 from model_server.model_dirs import shown
+from model_server.processes.descriptors import Descriptor, descriptors_of_this_process, opened_since
 from model_server.processes.fork_loop import ForkLoop
 from model_server.processes.replies import brief
 from model_server.processes.serving import Serving

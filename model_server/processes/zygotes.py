@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Set
 
 import msgspec
 
+from handlers.directory.programs import library_environment
 from handlers.frameworks import FRAMEWORKS
 from model_server import wire
 from model_server.environments.environments import Environment
@@ -203,10 +204,7 @@ class ZygotePool:
         self._lifeline_fd = lifeline_fd
         self._stats_path = stats_path
         # What workers would set for libraries that read it: here it costs them nothing.
-        told = {
-            "SAGEMAKER_PROGRAM": settings.program,
-            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": settings.default_accept,
-        }
+        told = library_environment(settings.handler_options)
         self._environment = {**told, **_WAITING, **environment, **THREAD_ENVIRONMENT}
         self._on_worker_exit = on_worker_exit
         self._zygotes: dict[ZygoteKey, Zygote] = {}

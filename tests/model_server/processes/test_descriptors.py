@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from model_server.descriptors import descriptors_of_this_process, opened_since
+from model_server.processes.descriptors import descriptors_of_this_process, opened_since
 
 
 @pytest.fixture
