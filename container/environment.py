@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -59,7 +59,7 @@ def _find(
         return option_name(field), options[field.name]
     for variable in variables(field):
         text = environment.get(variable, "")
-        if text or (variable in environment and isinstance(field.default, str | tuple)):
+        if text or (variable in environment and field.metadata["kind"] in (str, tuple)):
             return variable, text  # an empty number or switch is as good as none
     return None
 
@@ -72,27 +72,26 @@ def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def _parse(field: Field[Any], source: str, text: str) -> Any:
-    default = field.default
-    assert default is not MISSING
+    kind = field.metadata["kind"]
     try:
-        value = _convert(default, text.strip())
+        value = _convert(kind, text.strip())
     except ValueError:
-        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
-        raise SettingsError(f"{source}={text!r}: it must be {kind}") from None
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise SettingsError(f"{source}={text!r}: it must be {wanted}") from None
     return value * _UNITS[source] if source in _UNITS else value
 
 
-def _convert(default: Any, text: str) -> Any:
-    """Text in the type of the default."""
-    if isinstance(default, bool):
+def _convert(kind: type, text: str) -> Any:
+    """Text as a value of this type."""
+    if kind is bool:
         lowered = text.lower()
         if lowered not in _TRUE | _FALSE:
             raise ValueError(text)
         return lowered in _TRUE
-    if isinstance(default, int):
+    if kind is int:
         return int(text)
-    if isinstance(default, float):
+    if kind is float:
         return float(text)
-    if isinstance(default, tuple):
+    if kind is tuple:
         return tuple(part for part in text.split(":") if part)
     return text

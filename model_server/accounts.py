@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from handlers.types import ModelPlan
-from model_server import memory, probe
+from model_server import probe
 from model_server.errors import OutOfMemory
+from model_server.memory.ledger import RAM, Ledger, overrun, refusal
+from model_server.memory.prediction import predict_bytes, predict_worker_bytes
 from model_server.model import Model, State, Worker
 
 _REMEMBERED = 20_000
@@ -38,9 +40,10 @@ class Accounts:
         # What a model took the last time, by url and number of workers.
         self._learned_bytes: dict[tuple[str, int], int] = {}
 
-    def ledger(self) -> memory.Ledger:
+    def ledger(self) -> Ledger:
         """Memory as it stands."""
-        return memory.Ledger(
+        return Ledger(
+            RAM,
             limit_bytes=self._limit_bytes,
             overhead_bytes=self._overhead_bytes(),
             held_bytes=sum(model.held_bytes for model in self._models.values()),
@@ -49,23 +52,23 @@ class Accounts:
     def admit(self, url: str, plan: ModelPlan, environment_key: str) -> int:
         """What a load is predicted to take. Raises OutOfMemory when that does not fit."""
         settings = plan.settings
-        need = memory.predict_bytes(
+        need = predict_bytes(
             weight_bytes=plan.weight_bytes,
             learned_bytes=self._learned_bytes.get((url, settings.min_workers)),
             workers=settings.min_workers,
             shared=settings.share_weights,
         )
         zygote = self._zygote_bytes(plan.framework, environment_key)
-        if reason := memory.refusal(need + zygote, self.ledger()):
+        if reason := refusal(need + zygote, self.ledger()):
             raise OutOfMemory(reason)
         return need
 
     def admit_worker(self, model: Model) -> int:
         """What one more worker of a model will take. Raises OutOfMemory when that does not fit."""
-        need = memory.predict_worker_bytes(
+        need = predict_worker_bytes(
             [worker.private_bytes for worker in model.workers if worker.ready]
         )
-        if reason := memory.refusal(need, self.ledger()):
+        if reason := refusal(need, self.ledger()):
             raise OutOfMemory(reason)
         return need
 
@@ -83,7 +86,7 @@ class Accounts:
 
     def check(self, model: Model) -> None:
         """Raise OutOfMemory when a model that has just loaded took more than there was."""
-        if reason := memory.overrun(model.held_bytes, self.ledger()):
+        if reason := overrun(model.held_bytes, self.ledger()):
             raise OutOfMemory(reason)
 
     async def measure(self, model: Model, workers: Sequence[Worker]) -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
-from model_server import memory, probe, wire
+from model_server import probe, wire
 from model_server.accounts import Accounts
 from model_server.background import Background, for_ever
 from model_server.environments.environments import Environments
@@ -45,6 +45,9 @@ log = logging.getLogger("modelyard")
 
 # Zygotes that warm up by themselves may take this share of the memory limit.
 _PRELOAD_SHARE = 0.1
+
+# Share of the ceiling that models and server may fill; the rest is for page cache and bursts.
+USABLE_SHARE = 0.9
 
 # How often the server's own memory is measured.
 _WEIGH_SECONDS = 60.0
@@ -95,9 +98,7 @@ class Controller:
         lifeline = self._lifeline = Lifeline()
         Path(run_dir.settings_file).write_bytes(msgspec.json.encode(settings))
         stats = StatsTable.create(run_dir.stats_file)
-        limit = settings.memory_limit_bytes or int(
-            probe.memory_ceiling_bytes() * memory.USABLE_SHARE
-        )
+        limit = settings.memory_limit_bytes or int(probe.memory_ceiling_bytes() * USABLE_SHARE)
         self._limit_bytes = limit
         children = Children(on_adopted_exit=self._adopted_exit)
         children.watch(asyncio.get_running_loop())

@@ -15,9 +15,10 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from model_server import memory, wire
+from model_server import wire
 from model_server.accounts import Accounts
 from model_server.lifecycle import Lifecycle, LoadCounts
+from model_server.memory.ledger import Ledger
 from model_server.model import Model
 from model_server.processes.zygotes import ZygotePool
 from model_server.stats import BUCKET_SECONDS, BUCKETS, Totals
@@ -109,7 +110,7 @@ class _Snapshot(Collector):
     models: list[_ModelNumbers]
     counts: LoadCounts
     restarts: int
-    ledger: memory.Ledger
+    ledger: Ledger
     zygotes: dict[str, int]
     gateways: GatewayTotals
 

@@ -157,6 +157,8 @@ class Model:
     failed_starts: int = 0
     load_seconds: float = 0.0
     held_bytes: int = 0
+    # The GPU that its workers run on; None is the CPU.
+    gpu: int | None = None
     totals: Totals = field(default_factory=Totals)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -212,5 +214,6 @@ class Model:
             workers=[worker.info() for worker in self.workers],
             template_pid=self.template.pid if self.template else None,
             environment=(self.environment.key or None) if self.environment else None,
+            gpu=self.gpu,
             settings=msgspec.convert(self.plan.settings, wire.ModelServing, from_attributes=True),
         )

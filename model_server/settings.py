@@ -14,6 +14,7 @@ from typing import Any
 from handlers.directory.setting_values import KEYS, problem_of
 from handlers.frameworks import FRAMEWORKS
 from handlers.types import HandlerOptions, ModelSettings
+from model_server.memory.policies import POLICIES
 
 MIB = 1 << 20
 
@@ -34,9 +35,15 @@ class SettingsError(ValueError):
     """Raised when a setting has a value that the server cannot start with."""
 
 
-def setting(default: Any, env: str, text: str, *, also: tuple[str, ...] = ()) -> Any:
-    """A field of ``Settings`` with its environment variable, aliases and one line of docs."""
-    return field(default=default, metadata={"env": env, "also": also, "text": text})
+def setting(
+    default: Any, env: str, text: str, *, also: tuple[str, ...] = (), kind: type | None = None
+) -> Any:
+    """A field of ``Settings`` with its environment variable, aliases and one line of docs.
+
+    ``kind`` is the type of its values; that of the default if left out.
+    """
+    kind = kind or type(default)
+    return field(default=default, metadata={"env": env, "also": also, "text": text, "kind": kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +133,7 @@ class Settings:
     device: str = setting(
         "auto", "MODELYARD_DEVICE", "where models run: `auto`, `cpu`, `cuda` or `cuda:N`"
     )
-    pinned: bool = setting(
-        False, "MODELYARD_PINNED", "models are never evicted (once there is eviction)"
-    )
+    pinned: bool = setting(False, "MODELYARD_PINNED", "models are never evicted")
     queue_size: int = setting(
         100,
         "MODELYARD_QUEUE_SIZE",
@@ -170,10 +175,49 @@ class Settings:
             "TS_MAX_REQUEST_SIZE",
         ),
     )
-    memory_limit_bytes: int = setting(
-        0,
+    memory_limit_bytes: int | None = setting(
+        None,
         "MODELYARD_MEMORY_LIMIT_BYTES",
-        "memory for models and server; 0: 90 % of the control group's or the machine's",
+        "memory for models and server; default: 90 % of the control group's or the machine's",
+        kind=int,
+    )
+    gpu_memory_limit_bytes: int | None = setting(
+        None,
+        "MODELYARD_GPU_MEMORY_LIMIT_BYTES",
+        "memory of each GPU for models; default: 95 % of what it has",
+        kind=int,
+    )
+    max_memory_bytes: int = setting(
+        0,
+        "MODELYARD_MAX_MEMORY_BYTES",
+        "memory that each process of a model may take; 0: all that models have together",
+    )
+    eviction_policy: str = setting(
+        "cost_aware",
+        "MODELYARD_EVICTION_POLICY",
+        "who leaves when memory is short: `cost_aware`, `lru`, or with `platform` nobody, and "
+        "loads are answered 507",
+    )
+    memory_wait_seconds: float = setting(
+        10.0,
+        "MODELYARD_MEMORY_WAIT_SECONDS",
+        "how long a load or an invoke waits for busy models to make room; then 507",
+    )
+    learned_sizes_file: str = setting(
+        "/tmp/modelyard/sizes.json",
+        "MODELYARD_LEARNED_SIZES_FILE",
+        "where measured sizes and load times are kept for the next start; empty: nowhere",
+    )
+    gpu_probe: str = setting(
+        "auto",
+        "MODELYARD_GPU_PROBE",
+        "where GPUs and their memory are read from: `auto` (NVML), `none`, or a JSON file that "
+        "says so",
+    )
+    gpu_parking: bool = setting(
+        True,
+        "MODELYARD_GPU_PARKING",
+        "move the weights of evicted models from a GPU to RAM where that is possible",
     )
     preload: str = setting(
         PRELOAD_AUTO,
@@ -293,7 +337,7 @@ class Settings:
 def _problems(settings: Settings) -> list[str]:
     """Say what is wrong, naming the setting and what would be right."""
     at_least = {
-        "port": 0, "gateways": 0, "queue_size": 1, "max_body_bytes": 1, "memory_limit_bytes": 0,
+        "port": 0, "gateways": 0, "queue_size": 1, "max_body_bytes": 1, "max_memory_bytes": 0,
         "environments_max_bytes": 0, "max_extracted_bytes": 1, "max_extracted_files": 1,
     }  # fmt: skip
     found = [
@@ -308,12 +352,19 @@ def _problems(settings: Settings) -> list[str]:
             "drain_timeout_seconds",
             "worker_idle_seconds",
             "environment_timeout_seconds",
+            "memory_wait_seconds",
         )
         if not (getattr(settings, name) > 0 and isfinite(getattr(settings, name)))
+    ]
+    found += [
+        f"{name} is {getattr(settings, name)}; it must be a number of bytes above 0, or left out"
+        for name in ("memory_limit_bytes", "gpu_memory_limit_bytes")
+        if (limit := getattr(settings, name)) is not None and limit <= 0
     ]
     choices = {
         "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
         "log_format": ("plain", "json"),
+        "eviction_policy": tuple(POLICIES),
         "access_log": ("all", "errors", "none"),
     }
     found += [

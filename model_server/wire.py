@@ -16,6 +16,7 @@ import msgspec
 
 from handlers.types import HandlerOptions, ModelPlan, Resources
 from model_server.errors import Problem
+from model_server.memory.decisions import Decision
 
 PREFIX = struct.Struct("<IQ")
 
@@ -101,6 +102,23 @@ class Metrics(msgspec.Struct, tag=True, frozen=True):
     """Everything counted, in Prometheus' text format."""
 
 
+class ShowMemory(msgspec.Struct, tag=True, frozen=True):
+    """Ledgers, models and what other policies would have cost."""
+
+
+class ShowDecisions(msgspec.Struct, tag=True, frozen=True):
+    """The newest decisions, or those that concern one model."""
+
+    model_name: str | None
+    limit: int
+
+
+class MakeRoom(msgspec.Struct, tag=True, frozen=True):
+    """The model's device was out of memory during an invoke: free some of it for another try."""
+
+    name: str
+
+
 class GatewayCounts(msgspec.Struct, tag=True, frozen=True):
     """What a gateway served since its last report: route, status, requests, seconds, buckets.
 
@@ -113,7 +131,20 @@ class GatewayCounts(msgspec.Struct, tag=True, frozen=True):
     served: list[tuple[str, int, int, float, tuple[int, ...]]]
 
 
-Command = Ping | Load | Unload | Get | List | Ensure | Fate | Metrics | GatewayCounts
+Command = (
+    Ping
+    | Load
+    | Unload
+    | Get
+    | List
+    | Ensure
+    | Fate
+    | Metrics
+    | ShowMemory
+    | ShowDecisions
+    | MakeRoom
+    | GatewayCounts
+)
 
 
 # --- controller -> gateway ---------------------------------------------------------------------
@@ -159,6 +190,7 @@ class ModelInfo(msgspec.Struct, frozen=True, rename="camel"):
     workers: list[WorkerInfo]
     template_pid: int | None
     environment: str | None
+    gpu: int | None
     settings: ModelServing
 
 
@@ -210,7 +242,65 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     problem: Problem
 
 
-Answer = Done | ModelFound | ModelPage | FateFound | Limits | Text | Failed
+class LedgerInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """One kind of memory: "ram" or "gpu0". ``free_bytes`` below 0: models have grown too large."""
+
+    name: str
+    limit_bytes: int
+    overhead_bytes: int
+    held_bytes: int
+    leaving_bytes: int
+    free_bytes: int
+
+
+class ModelMemory(msgspec.Struct, frozen=True, rename="camel"):
+    """What a model holds, or held when it was last in memory, and what bringing it back takes.
+
+    ``worth`` is the policy's, None for a model that is not in memory; ``idle_seconds`` None for
+    one that was never used.
+    """
+
+    model_name: str
+    state: str
+    framework: str
+    pinned: bool
+    held_bytes: dict[str, int]
+    reload_seconds: float
+    uses: int
+    uses_per_hour: float
+    idle_seconds: float | None
+    worth: float | None
+    evictions: int
+
+
+class ShadowInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """What a policy would have cost if it had decided: uses that found the model, and not."""
+
+    policy: str
+    hits: int
+    misses: int
+    reload_seconds: float
+
+
+class MemoryInfo(msgspec.Struct, tag=True, frozen=True, rename="camel"):
+    """The answer to ``ShowMemory``: ``GET /memory``."""
+
+    policy: str
+    thrashing: bool
+    ledgers: list[LedgerInfo]
+    models: list[ModelMemory]
+    shadows: list[ShadowInfo]
+
+
+class DecisionsFound(msgspec.Struct, tag=True, frozen=True):
+    """The answer to ``ShowDecisions``, the newest first."""
+
+    decisions: list[Decision]
+
+
+Answer = (
+    Done | ModelFound | ModelPage | FateFound | Limits | Text | MemoryInfo | DecisionsFound | Failed
+)
 
 
 # --- controller <-> zygote, worker -> controller -----------------------------------------------
@@ -280,11 +370,15 @@ ZygoteMessage = ZygoteReady | ZygoteFailed | Forked | ForkFailed | Exited
 
 
 class WorkerReady(msgspec.Struct, tag=True, frozen=True):
-    """The model is loaded. With ``can_fork`` the process serves nothing and forks workers."""
+    """The model is loaded. With ``can_fork`` the process serves nothing and forks workers.
+
+    With ``can_park`` its device memory can be released, and the process kept.
+    """
 
     seconds: float
     private_bytes: int
     can_fork: bool = False
+    can_park: bool = False
 
 
 class WorkerFailed(msgspec.Struct, tag=True, frozen=True):
@@ -293,7 +387,29 @@ class WorkerFailed(msgspec.Struct, tag=True, frozen=True):
     problem: Problem
 
 
-WorkerMessage = WorkerReady | WorkerFailed
+class Moved(msgspec.Struct, tag=True, frozen=True):
+    """The answer to ``Park`` and ``Restore``; ``problem`` says why it did not work."""
+
+    seconds: float
+    private_bytes: int
+    problem: Problem | None = None
+
+
+WorkerMessage = WorkerReady | WorkerFailed | Moved
+
+
+# --- controller -> worker, on its leash ----------------------------------------------------------
+
+
+class Park(msgspec.Struct, tag=True, frozen=True):
+    """Finish what is queued, then move the weights to the host and release device memory."""
+
+
+class Restore(msgspec.Struct, tag=True, frozen=True):
+    """Move the weights back to the device."""
+
+
+WorkerOrder = Park | Restore
 
 
 # --- framing -----------------------------------------------------------------------------------
@@ -304,6 +420,7 @@ decode_invoke = msgspec.msgpack.Decoder(InvokeHead).decode
 decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
 decode_worker_spec = msgspec.msgpack.Decoder(WorkerSpec).decode
 decode_zygote_message = msgspec.msgpack.Decoder(ZygoteMessage).decode
+decode_worker_order = msgspec.msgpack.Decoder(WorkerOrder).decode
 decode_worker_message = msgspec.msgpack.Decoder(WorkerMessage).decode
 _decode_command: Callable[[bytes], Command] = msgspec.msgpack.Decoder(Command).decode
 _decode_answer: Callable[[bytes], Answer] = msgspec.msgpack.Decoder(Answer).decode

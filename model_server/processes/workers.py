@@ -103,6 +103,7 @@ class Workers:
         if word is None or worker.exited.done():
             how = describe_exit(await worker.gone())
             raise WorkerDied(f"the model's process {how} while it was loading")
+        assert isinstance(word, wire.WorkerReady)
         worker.private_bytes = word.private_bytes
         worker.ready_ns = time.monotonic_ns()
         worker.ready = True

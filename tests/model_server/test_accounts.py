@@ -16,7 +16,7 @@ import pytest
 from handlers.types import Interface, ModelPlan, ModelSettings
 from model_server.accounts import Accounts
 from model_server.errors import OutOfMemory
-from model_server.memory import FLOOR_BYTES
+from model_server.memory.prediction import FLOOR_BYTES
 from model_server.model import Model, State, Worker
 from model_server.processes.fork_channel import ForkChannel
 from model_server.stats import SLOT_FIELDS

@@ -1,0 +1,72 @@
+"""Memory as a balance sheet: one ledger for the host's RAM and one for each GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+RAM = "ram"
+
+
+def gpu_ledger(index: int) -> str:
+    """The name of a GPU's ledger."""
+    return f"gpu{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Memory of one kind, in bytes.
+
+    ``overhead_bytes`` is what the server itself takes (on a GPU: what others take), ``held_bytes``
+    what models hold and have reserved, ``leaving_bytes`` what models on their way out still occupy.
+    """
+
+    name: str
+    limit_bytes: int
+    overhead_bytes: int
+    held_bytes: int
+    leaving_bytes: int = 0
+
+    @property
+    def free_bytes(self) -> int:
+        """What a further model may take once those on their way out are gone; below 0: too full."""
+        return self.limit_bytes - self.overhead_bytes - self.held_bytes
+
+    @property
+    def models_bytes(self) -> int:
+        """What all models together may take."""
+        return max(self.limit_bytes - self.overhead_bytes, 0)
+
+
+def shown_bytes(count: float) -> str:
+    """A size for people: MiB, or GiB with one digit from 10 GiB on."""
+    if abs(count) >= 10 << 30:
+        return f"{count / (1 << 30):.1f} GiB"
+    return f"{count / MIB:.0f} MiB"
+
+
+ADVICE = "Unload a model or raise the memory limit (MODELYARD_MEMORY_LIMIT_BYTES)"
+
+
+def refusal(need_bytes: int, ledger: Ledger) -> str | None:
+    """None when so many bytes fit, else the reason in words."""
+    if need_bytes <= ledger.free_bytes:
+        return None
+    return (
+        f"the model needs about {shown_bytes(need_bytes)}, "
+        f"{shown_bytes(max(ledger.free_bytes, 0))} is free: of the limit of "
+        f"{shown_bytes(ledger.limit_bytes)}, loaded models hold {shown_bytes(ledger.held_bytes)} "
+        f"and the server {shown_bytes(ledger.overhead_bytes)}. {ADVICE}"
+    )
+
+
+def overrun(taken_bytes: int, ledger: Ledger) -> str | None:
+    """None when a model that has loaded is within the limit with all others, else the reason."""
+    if ledger.free_bytes >= 0:
+        return None
+    return (
+        f"the model took {shown_bytes(taken_bytes)} when it was loaded, "
+        f"{shown_bytes(-ledger.free_bytes)} more than there was of the limit of "
+        f"{shown_bytes(ledger.limit_bytes)}. {ADVICE}"
+    )
