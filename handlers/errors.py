@@ -6,7 +6,9 @@ HandlerError
  ├── UnsupportedContentType  nobody here can decode that content type (415)
  ├── NotAcceptable           nobody here can encode what was asked for (406)
  ├── InvalidOutput           the model's code returned something that cannot be sent (500)
- └── PredictionFailed        the model's code raised (500, 507 for lack of memory, or its own code)
+ ├── PredictionFailed        the model's code raised (500, 507 for lack of memory, or its own code)
+ ├── DeviceOutOfMemory       the model's GPU had too little memory for a request (507)
+ └── ParkingFailed           the model's memory on its GPU could not be released, or not come back
 
 Exceptions stay inside the worker process; what crosses to the gateway is ``kind``, ``status`` and
 the message, never a traceback.
@@ -65,3 +67,19 @@ class PredictionFailed(HandlerError):
     """Raised in place of what the model's own code raised while it handled a request."""
 
     kind = "PredictionException"
+
+
+class DeviceOutOfMemory(HandlerError):
+    """Raised in place of what a model raised for lack of memory on its device.
+
+    The server may make room there and try again, which helps nobody where the host was short.
+    """
+
+    status = 507
+    kind = "DeviceOutOfMemoryException"
+
+
+class ParkingFailed(HandlerError):
+    """Raised when a model could not be parked, or not be brought back."""
+
+    kind = "ParkingException"

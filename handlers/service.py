@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from handlers.directory.manifest import read_manifest
 from handlers.directory.programs import library_environment
 from handlers.directory.torchserve_config import torchserve_config
-from handlers.errors import HandlerError, ModelLoadError
+from handlers.errors import HandlerError, ModelLoadError, ParkingFailed
 from handlers.frameworks import FRAMEWORKS
 from handlers.interfaces.awaiting import has_event_loop
 from handlers.interfaces.context import Context
@@ -23,11 +24,18 @@ from handlers.interfaces.custom_service import load_custom_service
 from handlers.interfaces.sagemaker_functions import load_functions
 from handlers.interfaces.torchserve import load_torchserve
 from handlers.interfaces.user_code import add_to_path
-from handlers.interfaces.user_errors import describe, load_error, prediction_error
+from handlers.interfaces.user_errors import (
+    INSUFFICIENT_STORAGE,
+    describe,
+    is_out_of_memory,
+    load_error,
+    prediction_error,
+)
 from handlers.types import (
     HandlerOptions,
     Interface,
     ModelPlan,
+    Parking,
     Request,
     Resources,
     Response,
@@ -56,6 +64,7 @@ class LoadedModel:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.parking = service.parking
 
     @property
     def takes_batches(self) -> bool:
@@ -66,6 +75,21 @@ class LoadedModel:
     def can_fork(self) -> bool:
         """Whether nothing here would be shared by a fork that must not be: no event loop."""
         return not has_event_loop()
+
+    def park(self) -> None:
+        """Release the memory of its GPU, or raise a ``HandlerError``, and go on as before."""
+        with _told_as_parking():
+            self._parking().park()
+
+    def restore(self) -> None:
+        """Come back to its GPU, or raise a ``HandlerError``, and stay parked."""
+        with _told_as_parking():
+            self._parking().restore()
+
+    def _parking(self) -> Parking:
+        if self.parking is None:
+            raise ParkingFailed("The model is not on a GPU, or does not know how to leave it.")
+        return self.parking
 
     def invoke(self, request: Request) -> Response:
         """Answer one request, or raise a ``HandlerError`` whose cause is what the code raised."""
@@ -94,6 +118,17 @@ class LoadedModel:
             return self.invoke(request)
         except HandlerError as error:
             return error
+
+
+@contextmanager
+def _told_as_parking() -> Iterator[None]:
+    try:
+        yield
+    except HandlerError:
+        raise
+    except Exception as error:
+        status = INSUFFICIENT_STORAGE if is_out_of_memory(error) else None
+        raise ParkingFailed(describe(error), status=status) from error
 
 
 def load_service(

@@ -122,8 +122,9 @@ class ModelSettings:
 
     ``max_batch_delay_ms`` is how long the first request of a batch waits for others. ``threads``
     compute in each worker. ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    ``share_weights`` allows further workers to be forked from the loaded model. ``environment`` is
-    set before the model's code is imported.
+    ``share_weights`` allows further workers to be forked from the loaded model.
+    ``max_memory_bytes`` is what each worker may take; 0 is no limit of the model's own.
+    ``environment`` is set before the model's code is imported.
     """
 
     min_workers: int = 1
@@ -135,6 +136,7 @@ class ModelSettings:
     device: str = "auto"
     pinned: bool = False
     share_weights: bool = True
+    max_memory_bytes: int = 0
     environment: tuple[tuple[str, str], ...] = ()
 
 
@@ -210,8 +212,22 @@ class HandlerOptions:
     model_requirements: bool = True
 
 
+class Parking(Protocol):
+    """How a loaded model leaves its GPU and comes back, in the same process."""
+
+    def park(self) -> None:
+        """Release the memory of the GPU. What it raises means that the model stays there."""
+
+    def restore(self) -> None:
+        """Be as before. What it raises means that the model is still parked."""
+
+
 class Service(Protocol):
     """A loaded model. Called by one thread, one request or one batch at a time."""
+
+    @property
+    def parking(self) -> Parking | None:
+        """None for a model that is not on a GPU, or does not know how to leave it."""
 
     @property
     def takes_batches(self) -> bool:

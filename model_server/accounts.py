@@ -1,4 +1,4 @@
-"""What models take of the memory: predicted before a load, measured after it.
+"""What models take of each memory: predicted before a load, measured after it.
 
 The decisions are those of ``memory``; here are the numbers that they are made with.
 """
@@ -6,23 +6,28 @@ The decisions are those of ``memory``; here are the numbers that they are made w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from handlers.types import ModelPlan
 from model_server import probe
 from model_server.errors import OutOfMemory
-from model_server.memory.ledger import RAM, Ledger, overrun, refusal
-from model_server.memory.prediction import predict_bytes, predict_worker_bytes
+from model_server.gpus import Gpu, GpuProbe
+from model_server.learned import Artifact, Footprint, Learned
+from model_server.memory.ledger import RAM, Ledger, gpu_ledger, overrun, refusal
+from model_server.memory.prediction import predict_worker_bytes
 from model_server.model import Model, State, Worker
+from model_server.placement import choose_gpu
 
-_REMEMBERED = 20_000
+# Of a GPU's memory; the rest is for fragments that nobody can use.
+USABLE_GPU_SHARE = 0.95
 
 
 class Accounts:
     """The memory of all models.
 
-    ``overhead_bytes()`` is what the server itself takes, ``zygote_bytes(model)`` what starting the
-    zygote of a model would add to that.
+    ``overhead_bytes()`` is what the server itself takes of the host's RAM, ``zygote_bytes`` what
+    starting the zygote of a framework and an environment would add to that. A model holds what its
+    ``resident`` says.
     """
 
     def __init__(
@@ -30,66 +35,150 @@ class Accounts:
         models: Mapping[str, Model],
         *,
         limit_bytes: int,
+        gpu_limit_bytes: int | None,
         overhead_bytes: Callable[[], int],
         zygote_bytes: Callable[[str, str], int],
+        learned: Learned,
+        gpus: GpuProbe,
     ) -> None:
         self._models = models
         self._limit_bytes = limit_bytes
+        self._gpu_limit_bytes = gpu_limit_bytes
         self._overhead_bytes = overhead_bytes
         self._zygote_bytes = zygote_bytes
-        # What a model took the last time, by url and number of workers.
-        self._learned_bytes: dict[tuple[str, int], int] = {}
+        self._learned = learned
+        self._gpus = gpus
+        self._devices: Sequence[Gpu] = ()
+        self._on_devices: Mapping[int, Mapping[int, int]] = {}
+
+    # --- ledgers --------------------------------------------------------------------------------
+
+    def ledgers(self) -> dict[str, Ledger]:
+        """All memories as they stand, by name."""
+        held: dict[str, int] = {}
+        leaving: dict[str, int] = {}
+        for model in self._models.values():
+            for name, count in model.resident.held.items():
+                column = leaving if name in model.leaves else held
+                column[name] = column.get(name, 0) + count
+        limits = {RAM: (self._limit_bytes, self._overhead_bytes())}
+        for gpu in self._devices:
+            limit = self._gpu_limit_bytes or int(gpu.total_bytes * USABLE_GPU_SHARE)
+            limits[gpu_ledger(gpu.index)] = (limit, self._taken_by_others(gpu))
+        return {
+            name: Ledger(name, limit, overhead, held.get(name, 0), leaving.get(name, 0))
+            for name, (limit, overhead) in limits.items()
+        }
 
     def ledger(self) -> Ledger:
-        """Memory as it stands."""
-        return Ledger(
-            RAM,
-            limit_bytes=self._limit_bytes,
-            overhead_bytes=self._overhead_bytes(),
-            held_bytes=sum(model.held_bytes for model in self._models.values()),
-        )
+        """The ledger of the host's RAM."""
+        return self.ledgers()[RAM]
 
-    def admit(self, url: str, plan: ModelPlan, environment_key: str) -> int:
-        """What a load is predicted to take. Raises OutOfMemory when that does not fit."""
+    def _taken_by_others(self, gpu: Gpu) -> int:
+        """What somebody else's processes use of a GPU, as far as that can be told."""
+        if not self._gpus.knows_processes:
+            return 0
+        pids = {worker.pid for model in self._models.values() for worker in model.processes}
+        ours = sum(used.get(gpu.index, 0) for pid, used in self._on_devices.items() if pid in pids)
+        return max(gpu.used_bytes - ours, 0)
+
+    async def look_at_gpus(self) -> None:
+        """Take what each GPU and each process on it uses, off the loop."""
+        self._devices = await asyncio.to_thread(self._gpus.devices)
+        if self._devices:
+            self._on_devices = await asyncio.to_thread(self._gpus.process_bytes)
+            for model in self._models.values():
+                if model.gpu is not None and model.state in (State.READY, State.PARKED):
+                    self.count(model)
+
+    # --- before a load --------------------------------------------------------------------------
+
+    def place(self, url: str, plan: ModelPlan) -> int | None:
+        """The GPU for a model that is to be loaded; None is the CPU."""
+        ledgers = self.ledgers()
+        free = {gpu.index: ledgers[gpu_ledger(gpu.index)].free_bytes for gpu in self._devices}
+        load = dict.fromkeys(free, 0.0)
+        for model in self._models.values():
+            if model.gpu in load:
+                load[model.gpu] += sum(worker.has_request for worker in model.workers)
+        need = self._footprint(url, plan, on_gpu=bool(free)).gpu_bytes
+        return choose_gpu(plan.settings.device, free, load, need)
+
+    def need(self, model: Model) -> dict[str, int]:
+        """What loading a model is predicted to take, in bytes by ledger."""
+        footprint = self._footprint(model.url, model.plan, on_gpu=model.gpu is not None)
+        held = {RAM: footprint.ram_bytes}
+        if model.gpu is not None and any(gpu.index == model.gpu for gpu in self._devices):
+            held[gpu_ledger(model.gpu)] = footprint.gpu_bytes
+        return held
+
+    def zygote_bytes(self, model: Model) -> int:
+        """What a load would add to the server's own memory."""
+        return self._zygote_bytes(model.plan.framework, model.environment_key)
+
+    def load_seconds(self, model: Model) -> float:
+        """What loading a model is predicted to take."""
+        return self._footprint(model.url, model.plan, on_gpu=model.gpu is not None).load_seconds
+
+    def _footprint(self, url: str, plan: ModelPlan, *, on_gpu: bool) -> Footprint:
         settings = plan.settings
-        need = predict_bytes(
-            weight_bytes=plan.weight_bytes,
-            learned_bytes=self._learned_bytes.get((url, settings.min_workers)),
-            workers=settings.min_workers,
-            shared=settings.share_weights,
+        artifact = _artifact(url, plan, on_gpu=on_gpu)
+        return self._learned.predict(artifact) or self._learned.typical(
+            plan.framework,
+            plan.weight_bytes,
+            settings.min_workers,
+            settings.share_weights,
+            on_gpu,
         )
-        zygote = self._zygote_bytes(plan.framework, environment_key)
-        if reason := refusal(need + zygote, self.ledger()):
-            raise OutOfMemory(reason)
+
+    def admit_worker(self, model: Model) -> dict[str, int]:
+        """What one more worker will take, by ledger. Raises OutOfMemory when that does not fit."""
+        present = [worker.private_bytes for worker in model.workers if worker.ready]
+        need = {RAM: predict_worker_bytes(present)}
+        ledgers = self.ledgers()
+        for name, count in model.resident.held.items():
+            if name != RAM and model.ready_workers:
+                need[name] = count // model.ready_workers
+        for name, count in need.items():
+            if reason := refusal(count, ledgers[name]):
+                raise OutOfMemory(reason)
         return need
 
-    def admit_worker(self, model: Model) -> int:
-        """What one more worker of a model will take. Raises OutOfMemory when that does not fit."""
-        need = predict_worker_bytes(
-            [worker.private_bytes for worker in model.workers if worker.ready]
-        )
-        if reason := refusal(need, self.ledger()):
-            raise OutOfMemory(reason)
-        return need
+    # --- after a load ---------------------------------------------------------------------------
 
     def settle(self, model: Model) -> None:
         """Count a model with what its processes were measured to take."""
-        model.held_bytes = sum(worker.private_bytes for worker in model.processes)
+        self.count(model)
         if len(model.workers) == model.plan.settings.min_workers:
-            self._learn((model.url, len(model.workers)), model.held_bytes)
+            gpu = gpu_ledger(model.gpu) if model.gpu is not None else ""
+            held = model.resident.held
+            took = Footprint(held[RAM], held.get(gpu, 0), model.load_seconds)
+            self._learned.learn(
+                _artifact(model.url, model.plan, on_gpu=model.gpu is not None), took
+            )
 
-    def _learn(self, key: tuple[str, int], taken_bytes: int) -> None:
-        self._learned_bytes.pop(key, None)
-        self._learned_bytes[key] = taken_bytes
-        while len(self._learned_bytes) > _REMEMBERED:
-            del self._learned_bytes[next(iter(self._learned_bytes))]
+    def count(self, model: Model) -> None:
+        """Count a model with what its processes were measured to take, and learn nothing."""
+        held = {RAM: sum(worker.private_bytes for worker in model.processes)}
+        if model.gpu is not None:
+            name = gpu_ledger(model.gpu)
+            measured = sum(
+                self._on_devices.get(worker.pid, {}).get(model.gpu, 0) for worker in model.processes
+            )
+            taken = measured or model.resident.held.get(name, 0)
+            if taken:
+                held[name] = taken
+        model.hold(held)
+        model.reserved = False
 
-    def check(self, model: Model) -> None:
-        """Raise OutOfMemory when a model that has just loaded took more than there was."""
-        if reason := overrun(model.held_bytes, self.ledger()):
-            raise OutOfMemory(reason)
+    def check(self) -> str:
+        """Why what models hold is more than there is, empty when it is not."""
+        for ledger in self.ledgers().values():
+            if reason := overrun(ledger):
+                return reason
+        return ""
 
-    async def measure(self, model: Model, workers: Sequence[Worker]) -> None:
+    async def measure(self, model: Model, workers: Collection[Worker]) -> None:
         """Measure workers now, off the loop."""
         for worker in workers:
             measured = await asyncio.to_thread(probe.private_bytes, worker.pid)
@@ -99,3 +188,7 @@ class Accounts:
                 worker.private_bytes = max(measured, shared)
         if model.state is State.READY and model.workers:
             self.settle(model)
+
+
+def _artifact(url: str, plan: ModelPlan, *, on_gpu: bool) -> Artifact:
+    return Artifact(url, plan.framework, plan.weight_bytes, plan.settings.min_workers, on_gpu)

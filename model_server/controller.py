@@ -21,9 +21,17 @@ from handlers.frameworks import FRAMEWORKS
 from model_server import probe, wire
 from model_server.accounts import Accounts
 from model_server.background import Background, for_ever
+from model_server.decision_records import DecisionRecords
 from model_server.environments.environments import Environments
 from model_server.errors import ServerError, ServerUnavailable, problem_of
+from model_server.eviction import Evictions
+from model_server.eviction_counts import EvictionCounts
+from model_server.gpus import gpu_probe
+from model_server.learned import Learned
 from model_server.lifecycle import Lifecycle
+from model_server.memory.policies import POLICIES
+from model_server.memory.shadows import Shadows
+from model_server.memory_report import memory_report
 from model_server.metrics import GatewayTotals, snapshot
 from model_server.model import Model
 from model_server.model_dirs import shown
@@ -32,11 +40,13 @@ from model_server.processes.gateways import Gateways
 from model_server.processes.lifeline import Lifeline
 from model_server.processes.workers import Workers
 from model_server.processes.zygotes import ZygotePool
+from model_server.room import Room
 from model_server.run_dir import RunDir
 from model_server.settings import LOAD_ALL, PRELOAD_AUTO, PRELOAD_NONE, PRELOADED, Settings
 from model_server.single_model import SingleModel
 from model_server.socket_queues import waiting_connections
 from model_server.standalone import Archives
+from model_server.starting import Starter
 from model_server.stats import StatsTable
 from model_server.tasks import Tasks
 from model_server.upkeep import Upkeep
@@ -53,6 +63,8 @@ USABLE_SHARE = 0.9
 _WEIGH_SECONDS = 60.0
 
 _TIDY_SECONDS = 30.0
+_KEEP_SECONDS = 10.0
+_GPU_LOOK_SECONDS = 2.0
 
 # After the drain: time to kill what did not leave and to clean up, within SageMaker's 30 s.
 _SHUTDOWN_MARGIN_SECONDS = 3.0
@@ -74,6 +86,9 @@ class Controller:
         self._stopping = False
         self._own_bytes = 0
         self._background = Background()
+        self._records = DecisionRecords()
+        self._shadows = Shadows()
+        self._eviction_counts = EvictionCounts()
 
     async def run(self, listener: socket.socket, run_dir: RunDir) -> None:
         """Serve on ``listener`` until SIGTERM or SIGINT, then remove ``run_dir``."""
@@ -111,11 +126,15 @@ class Controller:
             on_worker_exit=lambda pid, code: self._workers.told_of_exit(pid, code),
         )
         self._models: dict[str, Model] = {}
+        self._learned = Learned.read(settings.learned_sizes_file)
         self._accounts = Accounts(
             self._models,
             limit_bytes=limit,
+            gpu_limit_bytes=settings.gpu_memory_limit_bytes,
             overhead_bytes=lambda: self._own_bytes + self._zygotes.private_bytes,
             zygote_bytes=self._zygotes.bytes_to_start,
+            learned=self._learned,
+            gpus=gpu_probe(settings.gpu_probe),
         )
         self._workers = Workers(
             settings,
@@ -124,9 +143,32 @@ class Controller:
             lambda model, worker, code: self._upkeep.worker_died(model, worker, code),
         )
         tasks = Tasks()
-        self._upkeep = Upkeep(self._models, self._workers, self._accounts, settings, tasks.spawn)
         self._environments = Environments(
             settings, self._environment, children, lifeline_fd=lifeline.read_fd
+        )
+        evictions = Evictions(
+            self._models, self._accounts, self._workers, tasks, self._eviction_counts
+        )
+        self._room = Room(
+            self._models,
+            self._accounts,
+            POLICIES[settings.eviction_policy],
+            wait_seconds=settings.memory_wait_seconds,
+            records=self._records,
+            counts=self._eviction_counts,
+            evict=evictions.begin,
+        )
+        starter = Starter(
+            settings,
+            self._accounts,
+            self._room,
+            self._workers,
+            self._environments,
+            self._eviction_counts,
+        )
+        evictions.use(self._room, starter)
+        self._upkeep = Upkeep(
+            self._models, self._workers, self._accounts, settings, tasks.spawn, evictions.lost
         )
         self._lifecycle = Lifecycle(
             settings,
@@ -135,7 +177,7 @@ class Controller:
             accounts=self._accounts,
             workers=self._workers,
             upkeep=self._upkeep,
-            environments=self._environments,
+            evictions=evictions,
             tasks=tasks,
         )
         self._archives = Archives(settings, self._lifecycle.load)
@@ -164,6 +206,8 @@ class Controller:
             self._upkeep.follow_demand,
             self._tidy_environments,
             self._weigh_server,
+            self._look_at_gpus,
+            self._keep_learned,
         ):
             self._background.begin(for_ever(work))
         self._background.begin(self._preload())
@@ -184,6 +228,7 @@ class Controller:
         self._zygotes.close()
         self._archives.close()
         self._lifeline.close()
+        await asyncio.to_thread(self._learned.write)
         log.info("stopped")
 
     async def _weigh_server(self) -> None:
@@ -194,6 +239,19 @@ class Controller:
             sizes = [await asyncio.to_thread(probe.private_bytes, pid) for pid in pids if pid]
             self._own_bytes = sum(sizes)
             await asyncio.sleep(_WEIGH_SECONDS)
+
+    async def _look_at_gpus(self) -> None:
+        """Keep the GPUs' ledgers true. Runs for ever."""
+        while True:
+            await self._accounts.look_at_gpus()
+            await asyncio.sleep(_GPU_LOOK_SECONDS)
+
+    async def _keep_learned(self) -> None:
+        """Write down what was learned. Runs for ever."""
+        while True:
+            await asyncio.sleep(_KEEP_SECONDS)
+            if self._learned.dirty:
+                await asyncio.to_thread(self._learned.write)
 
     async def _tidy_environments(self) -> None:
         """Give back what environments take that no model uses any more. Runs for ever."""
@@ -284,19 +342,36 @@ class Controller:
             case wire.Unload(name):
                 await lifecycle.unload(name)
                 await self._archives.forget(name)
-            case wire.Get(name):
-                return wire.ModelFound(await lifecycle.info(name))
-            case wire.List(limit, token):
-                return lifecycle.page(limit, token)
             case wire.GatewayCounts():
                 self._port_open.set()
                 self._gateway_totals.add(command)
                 limits = lifecycle.limits
                 known = command.limits_seen == limits.version
                 return wire.Limits(limits.version, None) if known else limits
+            case wire.MakeRoom(name):
+                await lifecycle.make_room(name)
+            case _:
+                return await self._show(command)
+        return wire.Done()
+
+    async def _show(self, command: wire.Command) -> wire.Answer:
+        """Answer what changes nothing."""
+        match command:
+            case wire.Get(name):
+                return wire.ModelFound(await self._lifecycle.info(name))
+            case wire.List(limit, token):
+                return self._lifecycle.page(limit, token)
             case wire.Metrics():
                 return wire.Text(await self._metrics())
-        return wire.Done()
+            case wire.ShowMemory():
+                return self._memory()
+            case wire.ShowDecisions(name, limit):
+                return wire.DecisionsFound(self._records.log.about(name, limit))
+        raise ServerError(f"{type(command).__name__} is not known")
+
+    def _memory(self) -> wire.MemoryInfo:
+        ledgers = self._accounts.ledgers().values()
+        return memory_report(self._models.values(), ledgers, self._room, self._shadows)
 
     async def _ensure(self, name: str) -> None:
         if self._single is not None:
@@ -315,10 +390,11 @@ class Controller:
         waiting = await asyncio.to_thread(waiting_connections)
         text = snapshot(
             self._lifecycle,
-            self._accounts,
             self._upkeep.restarts,
             self._zygotes,
             self._gateway_totals,
             waiting,
+            memory_report((), self._accounts.ledgers().values(), self._room, self._shadows),
+            self._eviction_counts,
         )
         return await asyncio.to_thread(text)

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 
-from handlers.inspection import inspect_model
 from handlers.types import ModelPlan
 from model_server import model_sockets, wire
 from model_server.accounts import Accounts
-from model_server.archives import model_root
-from model_server.environments.environments import Environments
 from model_server.errors import (
     ModelExists,
-    ModelFailed,
     ModelNotFound,
-    OutOfMemory,
     Problem,
     ProblemError,
     ServerError,
     ServerUnavailable,
-    WorkerDied,
     problem_of,
 )
-from model_server.model import Model, State
-from model_server.model_dirs import resolve, shown
+from model_server.eviction import Evictions
+from model_server.memory.ledger import shown_bytes
+from model_server.model import AWAY, Model, State
+from model_server.model_dirs import shown
 from model_server.processes.workers import Workers
 from model_server.run_dir import RunDir
 from model_server.settings import Settings
+from model_server.starting import unloaded_meanwhile
 from model_server.tasks import Tasks
 from model_server.upkeep import Upkeep
 
@@ -61,20 +57,19 @@ class Lifecycle:
         accounts: Accounts,
         workers: Workers,
         upkeep: Upkeep,
-        environments: Environments,
+        evictions: Evictions,
         tasks: Tasks,
     ) -> None:
         self.models = models
         self.counts = LoadCounts()
         self._settings = settings
         self._run_dir = run_dir
-        self._roots = settings.model_roots
-        if not settings.multi_model:
-            self._roots = (*self._roots, settings.model_dir, settings.extract_dir)
         self._accounts = accounts
         self._workers = workers
         self._upkeep = upkeep
-        self._environments = environments
+        self._room = evictions.room
+        self._starter = evictions.starter
+        self._evictions = evictions
         self._tasks = tasks
         self._stopping = False
         self._drain_limit_seconds = settings.drain_timeout_seconds
@@ -91,11 +86,11 @@ class Lifecycle:
         while True:
             self._check_running()
             await self._until_free(name)
-            plan, environment_key = await asyncio.to_thread(self._inspect, directory or url)
+            plan, environment_key = await asyncio.to_thread(self._starter.inspect, directory or url)
             if name not in self.models:
                 break
         self._check_running()
-        model = self._reserve(name, url, plan, environment_key)
+        model = self._take_name(name, url, plan, environment_key)
         # Goes on when the caller leaves: whoever asks next finds the model loaded.
         await asyncio.shield(self._tasks.spawn(self._bring_up(model)))
 
@@ -104,6 +99,7 @@ class Lifecycle:
         model = self._find(name)
         was_loading = model.state is State.LOADING
         model.move(State.UNLOADING)
+        model.leaves = tuple(model.resident.held)
         model_sockets.withdraw(model)
         while model.processes:
             limit = self._drain_limit_seconds
@@ -118,10 +114,15 @@ class Lifecycle:
             model = self._find(name)
             if model.state is State.READY:
                 return
-            if model.state is State.FAILED:
+            if model.state in AWAY:
                 self._check_running()
-                self._upkeep.retry(model)
-            await model.settled.wait()
+                await self._evictions.bring_back(model)
+            else:
+                await model.settled.wait()
+
+    async def make_room(self, name: str) -> None:
+        """Return when some of a model's device, which was full, is free. Raises OutOfMemory."""
+        await self._evictions.make_room(self._find(name))
 
     async def fate(self, name: str, key: int) -> Problem | None:
         """Why request ``key`` got no answer; None when no worker ever started it."""
@@ -191,50 +192,26 @@ class Lifecycle:
             if model.problem is not None and model.state is State.GONE:
                 raise ProblemError(model.problem)
 
-    def _inspect(self, url: str) -> tuple[ModelPlan, str]:
-        """The plan, and the key of the environment that it needs."""
-        directory = model_root(resolve(url, self._roots))
-        plan = inspect_model(directory, self._settings.handler_options)
-        needed = plan.requirements
-        return plan, self._environments.key(needed) if needed is not None else ""
-
-    def _reserve(self, name: str, url: str, plan: ModelPlan, environment_key: str) -> Model:
-        """Take the memory and the name, in one step."""
-        try:
-            need = self._accounts.admit(url, plan, environment_key)
-        except OutOfMemory:
-            self.counts.failures += 1
-            raise
-        model = Model(name, url, plan, self._run_dir.model_socket(name), held_bytes=need)
+    def _take_name(self, name: str, url: str, plan: ModelPlan, environment_key: str) -> Model:
+        model = Model(name, url, plan, self._run_dir.model_socket(name))
+        model.environment_key = environment_key
         model.wanted_workers = plan.settings.min_workers
+        self._room.recall(model)
         self.models[name] = model
         return model
 
     async def _bring_up(self, model: Model) -> None:
-        started = time.monotonic()
         try:
-            await self._prepare(model)
-            await self._start_workers(model, model_sockets.listen(model, self._settings.queue_size))
-            self._check_wanted(model)
+            self._tell_limit(model)
+            seconds = await self._starter.start(model, "load")
         except (Exception, BaseExceptionGroup) as error:  # whatever it is, the name must be free
             self.counts.failures += 1
             raise await self._failed_to_load(model, problem_of(error)) from error
-        model.load_seconds = time.monotonic() - started
         self.counts.loads += 1
-        self.counts.load_seconds += model.load_seconds
-        self._tell_limit(model)
-        model_sockets.publish(model)
-        model.move(State.READY)
-        seconds, mib = model.load_seconds, model.held_bytes >> 20
-        text = "loaded in %.3f s (%s, %d MiB)"
-        log.info(text, seconds, model.plan.framework, mib, extra={"model": model.name})
-
-    async def _prepare(self, model: Model) -> None:
-        """Make the environment that the model needs, if it needs one of its own."""
-        self._check_wanted(model)
-        if model.plan.requirements is not None:
-            model.environment = await self._environments.prepare(model.plan.requirements)
-            self._check_wanted(model)
+        self.counts.load_seconds += seconds
+        text = "loaded in %.3f s (%s, %s)"
+        took = shown_bytes(model.held_bytes)
+        log.info(text, seconds, model.plan.framework, took, extra={"model": model.name})
 
     def _tell_limit(self, model: Model) -> None:
         """Let the gateways know of a time limit that is not everybody's."""
@@ -249,27 +226,10 @@ class Lifecycle:
             others = {other: limit for other, limit in known.items() if other != name}
             self.limits = wire.Limits(self.limits.version + 1, others)
 
-    def _check_wanted(self, model: Model) -> None:
-        """Raise when an unload has come in between."""
-        if model.is_leaving:
-            raise _unloaded_meanwhile(model)
-
-    async def _start_workers(self, model: Model, listener: socket.socket) -> None:
-        """Start all of them at once, or after the first if they can share what it has loaded."""
-        if model.may_share:
-            await self._workers.start(model, listener)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(model.wanted_workers - len(model.workers)):
-                group.create_task(self._workers.start(model, listener))
-        if model.ready_workers < model.wanted_workers:
-            raise WorkerDied("a process of the model died right after it had loaded")
-        self._accounts.settle(model)
-        self._accounts.check(model)
-
     async def _failed_to_load(self, model: Model, problem: Problem) -> ServerError:
         """Clean up and say why."""
         if model.is_leaving:  # whoever unloads it cleans up
-            return _unloaded_meanwhile(model)
+            return unloaded_meanwhile(model)
         model.problem = problem
         log.error("load failed: %s", problem.message, extra={"model": model.name})
         await self._workers.end(model, drain=False)
@@ -281,9 +241,8 @@ class Lifecycle:
         model_sockets.withdraw(model)
         model_sockets.close(model)
         self._forget_limit(model.name)
+        self._room.remember(model)
+        model.hold({})
         del self.models[model.name]
         model.move(State.GONE)
-
-
-def _unloaded_meanwhile(model: Model) -> ModelFailed:
-    return ModelFailed(f"{shown(model.name)} was unloaded while it was loading")
+        self._room.changed()

@@ -16,14 +16,13 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from model_server import wire
-from model_server.accounts import Accounts
+from model_server.eviction_counts import EvictionCounts
 from model_server.lifecycle import Lifecycle, LoadCounts
-from model_server.memory.ledger import Ledger
+from model_server.memory_metrics import histogram, memory_metrics
 from model_server.model import Model
 from model_server.processes.zygotes import ZygotePool
-from model_server.stats import BUCKET_SECONDS, BUCKETS, Totals
+from model_server.stats import BUCKETS, Totals
 
-_BOUNDS = [*(str(seconds) for seconds in BUCKET_SECONDS), "+Inf"]
 _NS = 1e-9
 
 
@@ -75,19 +74,27 @@ def _numbers(model: Model, waiting: dict[int, int]) -> _ModelNumbers:
 
 def snapshot(
     lifecycle: Lifecycle,
-    accounts: Accounts,
     restarts: int,
     zygotes: ZygotePool,
     gateways: GatewayTotals,
     waiting: dict[int, int],
+    memory: wire.MemoryInfo,
+    evictions: EvictionCounts,
 ) -> Callable[[], str]:
     """Take all numbers now; the result formats them, in whatever thread.
 
-    ``waiting`` is what ``waiting_connections`` found.
+    ``waiting`` is what ``waiting_connections`` found. Of ``memory``, the models are not looked at.
     """
     models = [_numbers(model, waiting) for model in lifecycle.models.values()]
-    counts, served = copy(lifecycle.counts), deepcopy(gateways)
-    snap = _Snapshot(models, counts, restarts, accounts.ledger(), zygotes.warm_bytes, served)
+    snap = _Snapshot(
+        models,
+        copy(lifecycle.counts),
+        restarts,
+        zygotes.warm_bytes,
+        deepcopy(gateways),
+        memory,
+        deepcopy(evictions),
+    )
     return lambda: _render(snap)
 
 
@@ -97,25 +104,19 @@ def _render(snap: _Snapshot) -> str:
     return generate_latest(registry).decode()
 
 
-def _histogram(buckets: list[int], total: float) -> tuple[list[tuple[str, float]], float]:
-    running, pairs = 0, []
-    for bound, count in zip(_BOUNDS, buckets, strict=True):
-        running += count
-        pairs.append((bound, float(running)))
-    return pairs, total
-
-
 @dataclass(frozen=True, eq=False)
 class _Snapshot(Collector):
     models: list[_ModelNumbers]
     counts: LoadCounts
     restarts: int
-    ledger: Ledger
     zygotes: dict[str, int]
     gateways: GatewayTotals
+    memory: wire.MemoryInfo
+    evictions: EvictionCounts
 
     def collect(self) -> Iterator[Metric]:
         yield from self._server()
+        yield from memory_metrics(self.memory, self.evictions)
         yield from self._http()
         yield from self._per_model()
 
@@ -129,16 +130,6 @@ class _Snapshot(Collector):
             ("modelyard_restarts", "Worker processes replaced after a death.", self.restarts),
         ):
             yield CounterMetricFamily(name, text, value=value)
-        for name, text, value in (
-            (
-                "modelyard_memory_limit_bytes",
-                "Memory for models and server.",
-                self.ledger.limit_bytes,
-            ),
-            ("modelyard_memory_held_bytes", "Memory that models hold.", self.ledger.held_bytes),
-            ("modelyard_memory_server_bytes", "Memory of the server.", self.ledger.overhead_bytes),
-        ):
-            yield GaugeMetricFamily(name, text, value=value)
         zygotes = GaugeMetricFamily(
             "modelyard_zygote_bytes", "Private memory of a warm zygote.", labels=["framework"]
         )
@@ -157,7 +148,7 @@ class _Snapshot(Collector):
             "modelyard_http_request_seconds", "From request to answer.", labels=["route"]
         )
         for route, buckets in self.gateways.buckets.items():
-            latency.add_metric([route], *_histogram(buckets, self.gateways.seconds[route]))
+            latency.add_metric([route], *histogram(buckets, self.gateways.seconds[route]))
         yield latency
         yield GaugeMetricFamily(
             "modelyard_http_in_flight",
@@ -185,7 +176,7 @@ class _Snapshot(Collector):
         )
         for model in self.models:
             totals = model.totals
-            handler.add_metric([model.name], *_histogram(totals.buckets, totals.handler_ns * _NS))
+            handler.add_metric([model.name], *histogram(totals.buckets, totals.handler_ns * _NS))
         yield handler
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -14,6 +15,8 @@ from handlers.types import ModelPlan
 from model_server import wire
 from model_server.environments.environments import Environment
 from model_server.errors import Problem
+from model_server.memory.ledger import RAM
+from model_server.memory.resident import Resident
 from model_server.processes.fork_channel import ForkChannel
 from model_server.stats import (
     BUSY_SINCE_NS,
@@ -32,18 +35,32 @@ class State(Enum):
     READY = "READY"
     RESTARTING = "RESTARTING"
     FAILED = "FAILED"
+    EVICTING = "EVICTING"
+    EVICTED = "EVICTED"
+    PARKED = "PARKED"
     UNLOADING = "UNLOADING"
     GONE = "GONE"
 
 
 _ARROWS = {
-    State.LOADING: {State.READY, State.UNLOADING, State.GONE},
-    State.READY: {State.RESTARTING, State.UNLOADING},
+    State.LOADING: {
+        State.READY, State.EVICTED, State.PARKED, State.FAILED, State.UNLOADING, State.GONE,
+    },
+    State.READY: {State.RESTARTING, State.EVICTING, State.UNLOADING},
     State.RESTARTING: {State.READY, State.FAILED, State.UNLOADING},
-    State.FAILED: {State.RESTARTING, State.UNLOADING},
+    State.FAILED: {State.LOADING, State.UNLOADING},
+    State.EVICTING: {State.EVICTED, State.PARKED, State.UNLOADING},
+    State.EVICTED: {State.LOADING, State.UNLOADING},
+    State.PARKED: {State.LOADING, State.EVICTING, State.UNLOADING},
     State.UNLOADING: {State.GONE},
     State.GONE: set(),
-}
+}  # fmt: skip
+
+# Nothing is under way: whoever waits for the model may look again.
+SETTLED = {State.READY, State.FAILED, State.EVICTED, State.PARKED, State.GONE}
+
+# Brought back when somebody asks for it.
+AWAY = {State.EVICTED, State.PARKED, State.FAILED}
 
 
 class IllegalTransition(Exception):
@@ -68,6 +85,10 @@ class Worker:
     ready: bool = False
     ready_ns: int = 0
     private_bytes: int = 0
+    # By how much it has outgrown that since it was measured, as far as it can be told.
+    grown_bytes: int = 0
+    # Whether its device memory can be released while the process stays.
+    can_park: bool = False
     # Set when the controller kills it: what its request is told.
     verdict: Problem | None = None
     # One too many: its end is no death.
@@ -119,14 +140,15 @@ class Worker:
 class Model:
     """A model and its workers.
 
-        ∅ ──load──► LOADING ──► READY ──worker died──► RESTARTING ──► READY
-                       │                                  │   ▲
-                       ▼ failure                          ▼   │ next invoke, after a pause
-                       ∅                                 FAILED
+        ∅ ──load──► LOADING ──► READY ──worker died──► RESTARTING ──► READY | FAILED
+                       │          │
+                       ▼ failure  └──room is needed──► EVICTING ──► EVICTED | PARKED
+                       ∅
+        EVICTED, PARKED, FAILED ──next invoke──► LOADING ──► READY, or back where it was
         any ──DELETE──► UNLOADING ──► GONE
 
     ``settled`` is an event that is set whenever nothing is under way: not while LOADING,
-    RESTARTING or UNLOADING. Only ``move`` changes the state.
+    RESTARTING, EVICTING or UNLOADING. Only ``move`` changes the state.
     """
 
     name: str
@@ -144,6 +166,8 @@ class Model:
     # Found out at the first load: whether it may be forked once loaded.
     can_share: bool = True
     environment: Environment | None = None
+    # Of the environment that it needs, also before there is one; empty: the server's own.
+    environment_key: str = ""
     # Why it failed, when it did: the answer to invokes of a FAILED model.
     problem: Problem | None = None
     retry_at: float = 0.0
@@ -156,18 +180,34 @@ class Model:
     failures_in_a_row: int = 0
     failed_starts: int = 0
     load_seconds: float = 0.0
-    held_bytes: int = 0
     # The GPU that its workers run on; None is the CPU.
     gpu: int | None = None
+    # What its processes hold or are going to; ``reserved`` while they have not begun to.
+    resident: Resident = field(init=False)
+    reserved: bool = False
+    # The ledgers whose memory will soon be back.
+    leaves: Collection[str] = ()
+    # The task that brings it back, for all who wait for it.
+    returning: asyncio.Task[None] | None = None
+    # Invokes that were counted when they had to wait for its return, before it finished them.
+    counted_ahead: int = 0
+    # What it held when it was in memory last, by ledger.
+    last_held: dict[str, int] = field(default_factory=dict)
+    evictions: int = 0
+    evicted_at: float | None = None
     totals: Totals = field(default_factory=Totals)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.resident = Resident(self.name, {}, 0.0, busy=self.is_busy)
+        self.resident.pinned = self.plan.settings.pinned
 
     def move(self, state: State) -> None:
         """Change the state. Raises IllegalTransition where no arrow leads."""
         if state not in _ARROWS[self.state]:
             raise IllegalTransition(f"{self.name}: {self.state.name} -> {state.name}")
         self.state = state
-        if state in (State.READY, State.FAILED, State.GONE):
+        if state in SETTLED:
             self.settled.set()
         else:
             self.settled.clear()
@@ -187,6 +227,25 @@ class Model:
     def ready_workers(self) -> int:
         """How many can answer."""
         return sum(worker.ready and not worker.leaving for worker in self.workers)
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds of the host's RAM."""
+        return self.resident.held.get(RAM, 0)
+
+    def hold(self, held: Mapping[str, int]) -> None:
+        """From now on it holds this, in bytes by ledger."""
+        if not held:
+            self.last_held = dict(self.resident.held)
+        self.resident.held = dict(held)  # a new one, so that what was computed from it is known old
+
+    def is_busy(self) -> bool:
+        """Whether it is doing anything that an eviction would disturb."""
+        if self.state is State.PARKED:
+            return False
+        if self.state is not State.READY or self.in_hand:
+            return True
+        return any(worker.has_request for worker in self.workers)
 
     @property
     def is_leaving(self) -> bool:

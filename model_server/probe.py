@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from model_server.cgroups import MemoryUse, memory_group
+
 _PROC = Path("/proc")
-_CGROUP_V2_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_CGROUP_V1_LIMIT = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -52,16 +53,30 @@ def machine_memory_bytes() -> int:
 
 
 def memory_ceiling_bytes() -> int:
-    """What this container may use: the control group's limit (v2, then v1), else the machine."""
+    """What this container may use: the smallest limit of its control groups, else the machine."""
+    group = memory_group()
     machine = machine_memory_bytes()
-    for path in (_CGROUP_V2_LIMIT, _CGROUP_V1_LIMIT):
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():  # v2 says "max" for no limit, v1 a number beyond any machine
-            return min(machine, int(text))
-    return machine
+    return min(machine, group.limit_bytes) if group else machine
+
+
+def memory_use_bytes() -> int | None:
+    """What everything under the limit that counts holds of it; None without a limit.
+
+    Page cache is left out, which the kernel takes back before it kills anybody. Takes 20 µs. The
+    limit is looked for once.
+    """
+    use = _use_under_limit()
+    return use.read() if use else None
+
+
+@functools.cache
+def _use_under_limit() -> MemoryUse | None:
+    group = memory_group()
+    if group is None or group.limit_bytes >= machine_memory_bytes():
+        return None
+    with suppress(OSError):  # no statistics of it here
+        return group.open_use()
+    return None
 
 
 def gpu_count() -> int:

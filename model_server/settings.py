@@ -330,6 +330,7 @@ class Settings:
             device=self.device,
             pinned=self.pinned,
             share_weights=self.share_weights,
+            max_memory_bytes=self.max_memory_bytes,
             environment=(("HF_TASK", self.hf_task),) if self.hf_task else (),
         )
 
@@ -337,7 +338,7 @@ class Settings:
 def _problems(settings: Settings) -> list[str]:
     """Say what is wrong, naming the setting and what would be right."""
     at_least = {
-        "port": 0, "gateways": 0, "queue_size": 1, "max_body_bytes": 1, "max_memory_bytes": 0,
+        "port": 0, "gateways": 0, "queue_size": 1, "max_body_bytes": 1,
         "environments_max_bytes": 0, "max_extracted_bytes": 1, "max_extracted_files": 1,
     }  # fmt: skip
     found = [

@@ -100,7 +100,7 @@ class SingleModel:
             return  # each is loaded when it is asked for
         self._check_loaded()
         model = self._models.get(SINGLE_MODEL)
-        if model is None or model.state is State.LOADING:
+        if model is None or not model.resident.ready_at:
             raise ServerUnavailable("the model is still loading")
 
     def _check_loaded(self) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import compress, count
+from operator import ne
 from pathlib import Path
 
 from handlers.types import MAX_BATCH
@@ -53,6 +56,8 @@ class StatsTable:
             self._map = mmap.mmap(file.fileno(), _BYTES)
         self._fields = memoryview(self._map).cast("Q")
         self._free = list(range(SLOTS - 1, -1, -1))
+        # No slot from this on has ever been claimed.
+        self.end = 0
 
     @classmethod
     def create(cls, path: str | Path) -> StatsTable:
@@ -70,6 +75,7 @@ class StatsTable:
         if not self._free:
             return None
         index = self._free.pop()
+        self.end = max(self.end, index + 1)
         slot = self.slot(index)
         for field in range(FURTHER_KEYS):
             slot[field] = 0
@@ -78,6 +84,15 @@ class StatsTable:
     def release(self, index: int) -> None:
         """Give a slot back when its worker is gone."""
         self._free.append(index)
+
+    def column(self, field: int) -> list[int]:
+        """One field of all slots that were ever claimed, read in one go."""
+        return self._fields[field : self.end * SLOT_FIELDS : SLOT_FIELDS].tolist()
+
+
+def differing(one: list[int], other: list[int]) -> Iterator[int]:
+    """The places where two columns of the same length differ."""
+    return compress(count(), map(ne, one, other))
 
 
 class Totals:

@@ -39,7 +39,10 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Upkeep:
-    """Looks after the workers of all models. ``spawn`` runs work beside the caller."""
+    """Looks after the workers of all models.
+
+    ``spawn`` runs work beside the caller; ``lost(model)`` hears of parked models that are gone.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Upkeep:
         accounts: Accounts,
         settings: Settings,
         spawn: Spawn,
+        lost: Callable[[Model], None],
     ) -> None:
         self.restarts = 0
         self.stopping = False
@@ -56,6 +60,7 @@ class Upkeep:
         self._accounts = accounts
         self._settings = settings
         self._spawn = spawn
+        self._lost = lost
         self._turn = 0
         self._demand: WeakKeyDictionary[Model, Demand] = WeakKeyDictionary()
         self._resting_until: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
@@ -66,6 +71,8 @@ class Upkeep:
 
     def worker_died(self, model: Model, worker: Worker, code: int) -> None:
         """A worker that had loaded is gone: replace it, unless it or the model was to go."""
+        if model.state is State.PARKED and not model.workers:
+            self._lost(model)
         if model.state not in (State.READY, State.RESTARTING):
             return
         if model.state is State.READY:
@@ -82,21 +89,6 @@ class Upkeep:
         log.warning("process %s; starting another", how, extra={"model": model.name})
         if model.state is State.READY and not model.ready_workers:
             model.move(State.RESTARTING)
-        self._see_to(model)
-
-    def retry(self, model: Model) -> None:
-        """Try a failed model again when it has rested. Raises why not yet."""
-        assert model.problem is not None
-        wait = model.retry_at - time.monotonic()
-        if wait > 0:
-            raise ModelFailed(model.problem.message, retry_after_seconds=wait)
-        key = model.environment.key if model.environment else ""
-        need = self._accounts.admit(model.url, model.plan, key)
-        model_sockets.listen(model, self._settings.queue_size)
-        model.held_bytes = need
-        model.wanted_workers = model.plan.settings.min_workers
-        model.move(State.RESTARTING)
-        model.failed_starts = GIVE_UP_AFTER - 1  # one attempt
         self._see_to(model)
 
     def _see_to(self, model: Model) -> None:
@@ -125,7 +117,9 @@ class Upkeep:
         needed = model.ready_workers < model.plan.settings.min_workers
         try:
             if not needed:
-                model.held_bytes += self._accounts.admit_worker(model)
+                more = self._accounts.admit_worker(model)
+                held = model.resident.held
+                model.hold({name: held.get(name, 0) + count for name, count in more.items()})
             await self._workers.start(model, model.listener)
         except Exception as error:  # whatever it is, the next attempt must be possible
             if needed:

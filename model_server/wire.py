@@ -174,6 +174,7 @@ class ModelServing(msgspec.Struct, frozen=True, rename="camel"):
     threads: int
     device: str
     pinned: bool
+    max_memory_bytes: int
 
 
 class ModelInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -320,7 +321,8 @@ class ZygoteSpec(msgspec.Struct, frozen=True):
 class WorkerSpec(msgspec.Struct, tag=True, frozen=True):
     """Fork a worker. Its listening socket and its leash come along, in this order.
 
-    A ``template`` forks further workers from the loaded model if that is safe.
+    A ``template`` forks further workers from the loaded model if that is safe. With
+    ``data_limit_bytes`` the kernel refuses the process more memory than about that.
     """
 
     worker_id: int
@@ -330,6 +332,7 @@ class WorkerSpec(msgspec.Struct, tag=True, frozen=True):
     options: HandlerOptions
     resources: Resources = Resources()
     template: bool = False
+    data_limit_bytes: int | None = None
 
 
 class ZygoteReady(msgspec.Struct, tag=True, frozen=True):

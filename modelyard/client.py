@@ -1,4 +1,4 @@
-"""Requests to a server on this machine, timed."""
+"""Requests to a server, timed."""
 
 from __future__ import annotations
 
@@ -74,10 +74,11 @@ def find_request(
 
 
 class Client:
-    """Talks to the server on a port of this machine, one connection for each request."""
+    """Talks to a server, one connection for each request. Raises OSError or HTTPException."""
 
-    def __init__(self, port: int, *, timeout_seconds: float) -> None:
+    def __init__(self, port: int, *, timeout_seconds: float, host: str = "127.0.0.1") -> None:
         self._port = port
+        self._host = host
         self._timeout_seconds = timeout_seconds
 
     def ping(self) -> None:
@@ -98,6 +99,15 @@ class Client:
         """``POST /models/{name}/invoke``."""
         return self._send("POST", f"{_path(name)}/invoke", request.body, request.headers)
 
+    def memory(self) -> Answer:
+        """``GET /memory``."""
+        return self._send("GET", "/memory")
+
+    def decisions(self, name: str | None, limit: int) -> Answer:
+        """``GET /memory/decisions``, about one model or all."""
+        about = "" if name is None else f"&model={quote(name, safe='')}"
+        return self._send("GET", f"/memory/decisions?limit={limit}{about}")
+
     def _send(
         self,
         method: str,
@@ -106,7 +116,7 @@ class Client:
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Answer:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self._port, timeout=self._timeout_seconds
+            self._host, self._port, timeout=self._timeout_seconds
         )
         try:
             begun = time.monotonic()

@@ -24,6 +24,7 @@ RANGES: dict[str, tuple[int, int] | tuple[float, float]] = {
     "max_batch_delay_ms": (0.0, 60_000.0),
     "request_timeout_seconds": (0.001, _WEEK_SECONDS),
     "threads": (1, 1024),
+    "max_memory_bytes": (0, 10**15),
 }
 SWITCHES = ("pinned", "share_weights")
 KEYS = (*RANGES, "device", *SWITCHES)
@@ -47,8 +48,9 @@ def _expected(name: str) -> str:
     if name not in RANGES:
         return '"auto", "cpu", "cuda" or "cuda:N"'
     least, most = RANGES[name]
-    kind = "a whole number" if isinstance(least, int) else "a number"
-    return f"{kind} from {least:g} to {most:.10g}"
+    if isinstance(least, int):
+        return f"a whole number from {least} to {most}"
+    return f"a number from {least:g} to {most:.10g}"
 
 
 def _is_in_range(value: object, least: float, most: float) -> bool:

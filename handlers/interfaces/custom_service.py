@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from handlers.errors import HandlerError, InvalidOutput, ModelLoadError
+from handlers.interfaces.arity import user_function
 from handlers.interfaces.awaiting import settled
 from handlers.interfaces.context import Context
 from handlers.interfaces.responses import body_of, response_of
@@ -23,7 +24,8 @@ from handlers.interfaces.rows import row_of
 from handlers.interfaces.streams import is_stream, streamed
 from handlers.interfaces.user_code import classes_of, import_handler, lend_to_main
 from handlers.interfaces.user_errors import failure
-from handlers.types import HandlerOptions, ModelPlan, Request, Resources, Response
+from handlers.parking import OwnParking, parking_of
+from handlers.types import HandlerOptions, ModelPlan, Parking, Request, Resources, Response
 
 Handle = Callable[[Any, Context], Any]
 Encode = Callable[[Any], tuple[bytes, str]]
@@ -50,7 +52,9 @@ class CustomService:
         takes_batches: bool = True,
         decoded: bool = False,
         encode: Encode = body_of,
+        parking: Parking | None = None,
     ) -> None:
+        self.parking = parking
         self._handle = handle
         self._context = context
         self._decoded = decoded
@@ -123,7 +127,17 @@ def load_custom_service(
         context,
         takes_batches=not _one_at_a_time(owner),
         decoded=os.environ.get("MMS_DECODE_INPUT_REQUEST") == "true",  # SageMaker turns it off
+        parking=parking_of_handler(owner, context, resources),
     )
+
+
+def parking_of_handler(owner: Any, context: Context, resources: Resources) -> Parking | None:
+    """By the handler's own ``park()`` and ``restore()``, or as its weights allow."""
+    own = {name: getattr(owner, name, None) for name in ("park", "restore")}
+    if resources.gpu_id is None or not all(callable(function) for function in own.values()):
+        return parking_of(owner, resources)
+    steps = [user_function(name, fn, ()).bound_to(context) for name, fn in own.items()]
+    return parking_of(owner, resources, OwnParking(*steps))
 
 
 def load_handler(plan: ModelPlan, context: Context) -> tuple[Handle, Any]:

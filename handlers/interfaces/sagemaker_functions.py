@@ -7,6 +7,7 @@ function is, and the model is served by its artifact alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,12 +25,23 @@ from handlers.interfaces.context import Context
 from handlers.interfaces.responses import body_of, is_response, response_from, response_of
 from handlers.interfaces.streams import is_stream, streamed
 from handlers.interfaces.user_code import import_file, lend_to_main
-from handlers.types import HandlerOptions, Interface, ModelPlan, Request, Resources, Response
+from handlers.parking import OwnParking, parking_of
+from handlers.types import (
+    HandlerOptions,
+    Interface,
+    ModelPlan,
+    Parking,
+    Request,
+    Resources,
+    Response,
+)
 
 ARGUMENTS = {
     "pre_model_fn": ("model_dir",),
     "model_fn": ("model_dir",),
     "model_warmup_fn": ("model_dir", "model"),
+    "park_fn": ("model",),
+    "restore_fn": ("model",),
     "input_fn": ("input_data", "content_type"),
     "predict_fn": ("data", "model"),
     "output_fn": ("prediction", "accept"),
@@ -53,7 +65,9 @@ class SageMakerFunctions:
         framework: Framework,
         context: Context,
         default_accept: str,
+        parking: Parking | None = None,
     ) -> None:
+        self.parking = parking
         self._model = model
         self._framework = framework
         self._context = context
@@ -192,7 +206,16 @@ def load_functions(
         framework=framework,
         context=context,
         default_accept=options.default_accept,
+        parking=_parking(model, functions, resources),
     )
+
+
+def _parking(model: Any, functions: Functions, resources: Resources) -> Parking | None:
+    own = [functions[name] for name in ("park_fn", "restore_fn") if name in functions]
+    if len(own) == 1:
+        raise ModelLoadError("A model has both park_fn and restore_fn, or neither of them.")
+    steps = [partial(function, model) for function in own]
+    return parking_of(model, resources, OwnParking(*steps) if steps else None)
 
 
 def functions_of(module: ModuleType, context: Context) -> Functions:

@@ -14,7 +14,7 @@ from typing import Any
 
 from handlers.data.media_types import BYTES
 from handlers.interfaces.context import Context
-from handlers.interfaces.custom_service import CustomService, load_handler
+from handlers.interfaces.custom_service import CustomService, load_handler, parking_of_handler
 from handlers.interfaces.responses import body_of
 from handlers.types import HandlerOptions, ModelPlan, Resources
 
@@ -32,9 +32,10 @@ def load_torchserve(
     plan: ModelPlan, context: Context, options: HandlerOptions, resources: Resources
 ) -> CustomService:
     """Import the handler and let it load its model. Errors are the author's own."""
-    handle, _ = load_handler(plan, context)
+    handle, owner = load_handler(plan, context)
     decoded = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
-    return CustomService(handle, context, decoded=decoded, encode=_encoded)
+    parking = parking_of_handler(owner, context, resources)
+    return CustomService(handle, context, decoded=decoded, encode=_encoded, parking=parking)
 
 
 def _encoded(element: Any) -> tuple[bytes, str]:

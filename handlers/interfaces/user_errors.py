@@ -10,7 +10,7 @@ import errno
 import re
 import sys
 
-from handlers.errors import HandlerError, ModelLoadError, PredictionFailed
+from handlers.errors import DeviceOutOfMemory, HandlerError, ModelLoadError, PredictionFailed
 
 INSUFFICIENT_STORAGE = 507
 
@@ -29,11 +29,18 @@ OURS_IN_PART = {
     "ts": "torchserve",
 }
 
+# How libraries say that a GPU's memory is short, in a RuntimeError or a class of their own.
+DEVICE_PHRASES = (
+    "CUDA out of memory",  # PyTorch
+    "CUDA error: out of memory",
+    "CUDA failure 2: out of memory",  # ONNX Runtime
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "cudaErrorMemoryAllocation",  # XGBoost
+)
+
 # How native libraries say that memory is short, in a RuntimeError or ImportError.
 OUT_OF_MEMORY_PHRASES = (
-    "CUDA out of memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
     "DefaultCPUAllocator",
     "unable to mmap",
     "std::bad_alloc",
@@ -47,8 +54,18 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if is_device_out_of_memory(error):
+        return True
     text = _text(error) if isinstance(error, RuntimeError | ImportError) else ""
     return any(phrase in text for phrase in OUT_OF_MEMORY_PHRASES)
+
+
+def is_device_out_of_memory(error: BaseException) -> bool:
+    """Whether the error means that a GPU, and not the host, had not enough memory."""
+    if type(error).__module__ == "builtins" and not isinstance(error, RuntimeError):
+        return False
+    text = _text(error)
+    return any(phrase in text for phrase in DEVICE_PHRASES)
 
 
 def describe(error: BaseException) -> str:
@@ -80,6 +97,8 @@ def prediction_error(error: Exception) -> HandlerError:
     """The error of a request that the model's code failed; raise it ``from`` the original."""
     if isinstance(error, HandlerError):
         return error
+    if is_device_out_of_memory(error):
+        return DeviceOutOfMemory(describe(error))
     if is_out_of_memory(error):
         return PredictionFailed(describe(error), status=INSUFFICIENT_STORAGE)
     status = chosen_status(error)

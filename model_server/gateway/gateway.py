@@ -11,7 +11,7 @@ import base64
 import binascii
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -39,6 +39,8 @@ log = logging.getLogger("modelyard.gateway")
 
 MAX_NAME_BYTES = 16 * 1024
 _PAGE_LIMIT = 100
+_DECISIONS = 100
+_DECISIONS_LIMIT = 1000
 
 _PING_LIMIT_SECONDS = 1.5
 
@@ -139,7 +141,8 @@ class Gateway:
         if routes is None:
             raise RouteNotFound(
                 f"there is no route {shown(path)}; see /ping, /models, /models/{{name}}, "
-                "/models/{name}/invoke, /invocations, /execution-parameters, /metrics"
+                "/models/{name}/invoke, /invocations, /execution-parameters, /memory, "
+                "/memory/decisions, /metrics"
             )
         answer = routes.get(request.method)
         if answer is None:
@@ -203,6 +206,17 @@ class Gateway:
             }
         )
 
+    async def _memory(self, _: HttpRequest) -> HttpResponse:
+        found = await self._control.ask(wire.ShowMemory())
+        assert isinstance(found, wire.MemoryInfo)
+        return json_response(msgspec.structs.asdict(found))  # without the tag of the message
+
+    async def _decisions(self, request: HttpRequest) -> HttpResponse:
+        name, limit = _asked_about(request.query)
+        found = await self._control.ask(wire.ShowDecisions(name, limit))
+        assert isinstance(found, wire.DecisionsFound)
+        return json_response({"decisions": found.decisions})
+
     async def _metrics(self, _: HttpRequest) -> HttpResponse:
         answer = await self._control.ask(wire.Metrics())
         assert isinstance(answer, wire.Text)
@@ -213,6 +227,8 @@ _ROUTES: dict[str, dict[str, Callable[[Gateway, HttpRequest], Awaitable[HttpResp
     "/ping": {"GET": Gateway._ping},
     "/models": {"GET": Gateway._list, "POST": Gateway._load},
     "/execution-parameters": {"GET": Gateway._execution_parameters},
+    "/memory": {"GET": Gateway._memory},
+    "/memory/decisions": {"GET": Gateway._decisions},
     "/metrics": {"GET": Gateway._metrics},
 }
 
@@ -250,12 +266,7 @@ def _checked_name(name: str) -> str:
 def _paging(query: str) -> tuple[int, str | None]:
     """Limit and last name seen, from ``limit`` and ``next_page_token``."""
     values = parse_qs(query, keep_blank_values=True)
-    try:
-        limit = int(values.get("limit", [str(_PAGE_LIMIT)])[0])
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= _PAGE_LIMIT:
-        raise BadRequest(f"limit must be a number from 1 to {_PAGE_LIMIT}")
+    limit = _limit(values, _PAGE_LIMIT, most=_PAGE_LIMIT)
     token = values.get("next_page_token", [None])[0]
     if token is None:
         return limit, None
@@ -263,3 +274,26 @@ def _paging(query: str) -> tuple[int, str | None]:
         return limit, base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
         raise BadRequest("next_page_token must be one that an earlier answer gave") from None
+
+
+def _asked_about(query: str) -> tuple[str | None, int]:
+    """The model whose decisions are asked for, None for all, and how many at most."""
+    values = parse_qs(query, keep_blank_values=True, encoding="latin-1")  # byte for byte
+    limit = _limit(values, _DECISIONS, most=_DECISIONS_LIMIT)
+    (name,) = values.get("model", [None])[:1]
+    if name is None:
+        return None, limit
+    try:
+        return _checked_name(name.encode("latin-1").decode()), limit
+    except UnicodeDecodeError:
+        raise BadRequest(f"the model name {shown(name)} is not UTF-8") from None
+
+
+def _limit(values: Mapping[str, Sequence[str]], otherwise: int, *, most: int) -> int:
+    try:
+        limit = int(values.get("limit", [str(otherwise)])[0])
+    except ValueError:
+        limit = 0
+    if not 1 <= limit <= most:
+        raise BadRequest(f"limit must be a number from 1 to {most}")
+    return limit

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
+from handlers.errors import DeviceOutOfMemory
 from model_server import wire
 from model_server.errors import (
     ModelBusy,
@@ -55,6 +56,14 @@ _HEARD_SECONDS = 2.0
 def _random_start() -> itertools.count[int]:
     """Keys unique over all gateways, past ones too: a random high half, a counter in the low."""
     return itertools.count(secrets.randbits(31) << 32)
+
+
+class DeviceFull(Exception):
+    """Raised when the model's GPU had too little memory for a request; ``problem`` says it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 @dataclass(slots=True)
@@ -107,6 +116,7 @@ class Invocation:
         "_request",
         "_request_id",
         "_respond",
+        "_room_was_made",
         "_started",
         "_task",
     )  # fmt: skip
@@ -121,6 +131,7 @@ class Invocation:
         self._started = invoker.loop.time()
         self._call: WorkerCall | None = None
         self._task: asyncio.Task[None] | None = None
+        self._room_was_made = False
 
     @property
     def limit_seconds(self) -> float:
@@ -178,8 +189,8 @@ class Invocation:
 
     def _first_done(self, call: WorkerCall) -> None:
         try:
-            response = _response(call)
-        except wire.Hangup as trouble:
+            response = self._response(call)
+        except (wire.Hangup, DeviceFull) as trouble:
             self._take_over(trouble)
         except TimeoutError:
             self._fail(self._too_slow())
@@ -220,7 +231,7 @@ class Invocation:
                 async with asyncio.timeout_at(self.deadline):
                     await self._settle(trouble)
                 return await self._attempt_again()
-            except (Cold, wire.Hangup) as again:
+            except (Cold, wire.Hangup, DeviceFull) as again:
                 trouble = again
                 self._call = None
             except QueueFull:
@@ -235,10 +246,22 @@ class Invocation:
         if isinstance(trouble, Cold):
             await self._invoker.control.ask(wire.Ensure(self._name))
             return
+        if isinstance(trouble, DeviceFull):
+            await self._make_room(trouble)
+            return
         found = await self._invoker.control.ask(wire.Fate(self._name, self._key))
         assert isinstance(found, wire.FateFound)
         if found.problem is not None:
             raise ProblemError(found.problem)
+
+    async def _make_room(self, trouble: DeviceFull) -> None:
+        """Have the controller free memory of the GPU, or raise what the model said."""
+        self._room_was_made = True
+        try:
+            await self._invoker.control.ask(wire.MakeRoom(self._name))
+        except ServerError as error:
+            log.info("no room could be made on the GPU of %s: %s", shown(self._name), error.message)
+            raise ProblemError(trouble.problem) from error
 
     async def _attempt_again(self) -> HttpResponse:
         if self._invoker.loop.time() >= self.deadline:
@@ -250,7 +273,15 @@ class Invocation:
         except asyncio.CancelledError:
             call.close()
             raise
-        return _response(call)
+        return self._response(call)
+
+    def _response(self, call: WorkerCall) -> HttpResponse:
+        """The answer as HTTP. Raises Hangup, TimeoutError, or DeviceFull the first time."""
+        response = _response(call)
+        head, body = call.result()
+        if head.kind == DeviceOutOfMemory.kind and not self._room_was_made:
+            raise DeviceFull(Problem(head.status, head.kind, bytes(body).decode()))
+        return response
 
     def _busy(self) -> ModelBusy:
         return ModelBusy(

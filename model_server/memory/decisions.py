@@ -6,11 +6,20 @@ The records are plain data, sent and shown as they are; ``wording`` puts them in
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from math import isfinite
 
 import msgspec
 
+from model_server.memory.ledger import Ledger
+from model_server.memory.plan import Kept, Move, Need, Plan, Victim
+from model_server.memory.resident import Resident
+
 REMEMBERED = 2_000
+
+# Of all decisions together: one plan may send hundreds of models away.
+REMEMBERED_CHOICES = 20_000
 
 
 class Choice(msgspec.Struct, frozen=True, rename="camel"):
@@ -18,7 +27,7 @@ class Choice(msgspec.Struct, frozen=True, rename="camel"):
 
     ``worth`` is on the policy's own scale and compares only within one decision. ``uses_per_hour``
     is the rate as the policy sees it; ``expected_return_seconds`` follows from it, None when the
-    model was never used. ``freed_bytes`` are in the decision's scarce ledger.
+    model was never used. ``freed_bytes`` are those that come back in ``ledger``, or would.
     """
 
     model_name: str
@@ -34,11 +43,12 @@ class Choice(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Decision(msgspec.Struct, rename="camel"):
-    """One plan. ``at`` is seconds since the epoch; bytes are by ledger.
+    """The plan that settled one want of room. ``at`` is seconds since the epoch; bytes by ledger.
 
     ``cause`` is why room was wanted: "load", "return", "worker", "growth", "device". ``outcome`` is
-    "fits", "evict", "wait" or "refuse", and after a wait what came of it; ``waited_seconds`` is how
-    long the caller was kept until then.
+    "fits", "evict", "refuse", or "wait": nobody could leave in time, or came to within the
+    ``waited_seconds`` before the plan. ``victims`` have left only where the outcome is "evict". Of
+    a model that has grown, ``grew_bytes`` are what it held before and holds now.
     """
 
     number: int
@@ -54,13 +64,113 @@ class Decision(msgspec.Struct, rename="camel"):
     waited_seconds: float = 0.0
     victims: list[Choice] = []
     kept: list[Choice] = []
+    grew_bytes: dict[str, tuple[int, int]] = {}
+
+
+def decision_of(
+    plan: Plan,
+    need: Need,
+    ledgers: Mapping[str, Ledger],
+    *,
+    cause: str,
+    policy: str,
+    thrashing: bool,
+    at: float,
+    now: float,
+) -> Decision:
+    """The record of a plan as it was made, without a number yet.
+
+    ``at`` is seconds since the epoch, ``now`` the same moment on the clock of the residents.
+    """
+    return Decision(
+        number=0,
+        at=at,
+        model_name=need.name,
+        cause=cause,
+        policy=policy,
+        need_bytes=dict(need.held),
+        free_bytes={name: ledgers[name].free_bytes for name in need.held},
+        outcome=plan.outcome.value,
+        reason=plan.reason,
+        thrashing=thrashing,
+        victims=[_left(victim, now) for victim in plan.victims],
+        kept=_stayed(plan.kept, need, ledgers, now) if plan.kept else [],
+    )
+
+
+def _left(victim: Victim, now: float) -> Choice:
+    resident = victim.resident
+    parked = victim.move is Move.PARK
+    return _choice(
+        resident,
+        now,
+        move=victim.move.value,
+        ledger=victim.ledger,
+        freed_bytes=victim.frees(victim.ledger),
+        worth=victim.worth,
+        reload_seconds=resident.unpark_seconds if parked else resident.reload_seconds,
+    )
+
+
+def _stayed(
+    kept: Sequence[Kept], need: Need, ledgers: Mapping[str, Ledger], now: float
+) -> list[Choice]:
+    short = [name for name, count in need.held.items() if count > ledgers[name].free_bytes]
+    choices = []
+    for each in kept:
+        held = each.resident.held
+        ledger = next((name for name in short if held.get(name)), short[0] if short else "")
+        choice = _choice(
+            each.resident,
+            now,
+            move="keep",
+            reason=each.reason,
+            ledger=ledger,
+            freed_bytes=held.get(ledger, 0),
+            worth=each.worth,
+            reload_seconds=each.resident.reload_seconds,
+        )
+        choices.append(choice)
+    return choices
+
+
+def _choice(
+    resident: Resident,
+    now: float,
+    *,
+    move: str,
+    ledger: str,
+    freed_bytes: int,
+    worth: float,
+    reload_seconds: float,
+    reason: str = "",
+) -> Choice:
+    usage = resident.usage
+    rate = usage.rate(now)
+    return Choice(
+        model_name=resident.name,
+        move=move,
+        reason=reason,
+        ledger=ledger,
+        freed_bytes=freed_bytes,
+        worth=worth if isfinite(worth) else None,
+        uses_per_hour=rate * 3600,
+        reload_seconds=reload_seconds,
+        idle_seconds=max(now - usage.last_used, 0.0) if usage.uses else None,
+        expected_return_seconds=1 / rate if rate > 0 else None,
+    )
 
 
 class DecisionLog:
     """The last decisions, the newest last."""
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._decisions: deque[Decision] = deque(maxlen=remembered)
+    def __init__(
+        self, remembered: int = REMEMBERED, remembered_choices: int = REMEMBERED_CHOICES
+    ) -> None:
+        self._remembered = remembered
+        self._remembered_choices = remembered_choices
+        self._decisions: deque[Decision] = deque()
+        self._choices = 0
         self._numbers = 0
 
     def next_number(self) -> int:
@@ -69,18 +179,37 @@ class DecisionLog:
         return self._numbers
 
     def add(self, decision: Decision) -> None:
-        """Remember a decision; the oldest is forgotten when there are too many."""
+        """Remember a decision, with a number if it has none; the oldest ones are forgotten."""
+        if not decision.number:
+            decision.number = self.next_number()
         self._decisions.append(decision)
+        self._choices += _choices(decision)
+        while self._is_too_much() and len(self._decisions) > 1:
+            self._choices -= _choices(self._decisions.popleft())
 
     def about(self, model_name: str | None, limit: int) -> list[Decision]:
         """The newest first: all, or those made for a model or in which it was chosen or kept."""
         found: Iterator[Decision] = reversed(self._decisions)
         if model_name is not None:
-            found = (decision for decision in found if _concerns(decision, model_name))
-        return [decision for decision, _ in zip(found, range(limit), strict=False)]
+            found = (decision for decision in found if concerns(decision, model_name))
+        return list(islice(found, limit))
+
+    def _is_too_much(self) -> bool:
+        return len(self._decisions) > self._remembered or self._choices > self._remembered_choices
 
 
-def _concerns(decision: Decision, model_name: str) -> bool:
+def _choices(decision: Decision) -> int:
+    return len(decision.victims) + len(decision.kept)
+
+
+def concerns(decision: Decision, model_name: str) -> bool:
+    """Whether it was made for this model, or the model was chosen or kept in it."""
     if decision.model_name == model_name:
         return True
-    return any(choice.model_name == model_name for choice in (*decision.victims, *decision.kept))
+    if not decision.victims and not decision.kept:
+        return False
+    return any(
+        choice.model_name == model_name
+        for choices in (decision.victims, decision.kept)
+        for choice in choices
+    )

@@ -61,12 +61,12 @@ def refusal(need_bytes: int, ledger: Ledger) -> str | None:
     )
 
 
-def overrun(taken_bytes: int, ledger: Ledger) -> str | None:
-    """None when a model that has loaded is within the limit with all others, else the reason."""
+def overrun(ledger: Ledger) -> str:
+    """Why what models hold is more than there is, in words; empty when it is not."""
     if ledger.free_bytes >= 0:
-        return None
+        return ""
     return (
-        f"the model took {shown_bytes(taken_bytes)} when it was loaded, "
-        f"{shown_bytes(-ledger.free_bytes)} more than there was of the limit of "
-        f"{shown_bytes(ledger.limit_bytes)}. {ADVICE}"
+        f"models hold {shown_bytes(ledger.held_bytes)} of {ledger.name}, "
+        f"{shown_bytes(-ledger.free_bytes)} more than there is besides the server's "
+        f"{shown_bytes(ledger.overhead_bytes)}: the limit is {shown_bytes(ledger.limit_bytes)}"
     )

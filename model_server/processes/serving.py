@@ -2,6 +2,9 @@
 
 Every connection carries one request. A batch is what waits in the backlog when its first request is
 taken, and what comes within the model's ``max_batch_delay_ms`` after that.
+
+The controller says on the leash when the model is to leave its GPU, and when to come back. What is
+queued is answered first. While it is away the model serves nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from handlers.errors import HandlerError
+from handlers.errors import DeviceOutOfMemory, HandlerError
+from handlers.parking import free_device_cache
 from handlers.types import Headers, ModelSettings, Request, Response
-from model_server import logs, wire
-from model_server.processes.replies import Reply, Sending, failure, success
+from model_server import logs, probe, wire
+from model_server.errors import problem_of_text
+from model_server.processes.replies import Reply, Sending, brief, failure, success
 from model_server.stats import (
     BATCHES,
     BUSY_SINCE_NS,
@@ -40,6 +45,8 @@ log = logging.getLogger("modelyard.worker")
 # A request that waited less than this was surely not given up: spare the system call.
 _CHECK_HANGUP_NS = 20_000_000
 
+_MAX_ORDER_BYTES = 65536
+
 
 class Answering(Protocol):
     """What this needs of a ``LoadedModel``."""
@@ -54,6 +61,12 @@ class Answering(Protocol):
 
     def try_batch(self, batch: Sequence[Request]) -> list[Response | HandlerError] | None:
         """Answer requests together; None when each should be tried alone."""
+
+    def park(self) -> None:
+        """Release the memory of its GPU, or raise a ``HandlerError``."""
+
+    def restore(self) -> None:
+        """Come back to its GPU, or raise a ``HandlerError``."""
 
 
 class Call(NamedTuple):
@@ -86,7 +99,11 @@ class Serving:
         self._poller = select.poll()
         self._poller.register(listener, select.POLLIN)
         self._poller.register(leash, select.POLLIN | select.POLLHUP)
+        self._leash = leash
         self._leash_fd = leash.fileno()
+        self._order: wire.WorkerOrder | None = None  # to be followed when the queue is empty
+        self._is_parked = False
+        self._is_leaving = False
 
     def run(self) -> None:
         """Answer requests until the leash is cut and the queue is empty."""
@@ -112,14 +129,57 @@ class Serving:
 
     def _next(self) -> socket.socket | None:
         """The connection that waits longest, or the next to come; None to leave."""
-        draining = False
         while True:
             try:
-                return self._listener.accept()[0]
+                connection = self._listener.accept()[0]
             except BlockingIOError:
-                if draining:
+                if self._is_leaving:
                     return None
-                draining = any(fd == self._leash_fd for fd, _ in self._poller.poll())
+                self._follow_orders()
+                continue
+            if not self._is_parked:
+                return connection
+            connection.close()  # its gateway had found us before we left: it asks the controller
+
+    def _follow_orders(self) -> None:
+        """Do what the controller wants, or wait for it or for a request."""
+        if self._order is not None:
+            order, self._order = self._order, None
+            self._move(order)
+        elif any(fd == self._leash_fd for fd, _ in self._poller.poll()):
+            self._hear()
+
+    def _hear(self) -> None:
+        try:
+            data = self._leash.recv(_MAX_ORDER_BYTES, socket.MSG_DONTWAIT)
+        except ConnectionError:
+            data = b""
+        if data:
+            self._order = wire.decode_worker_order(data)
+        else:
+            self._is_leaving = True
+
+    def _move(self, order: wire.WorkerOrder) -> None:
+        """Leave the GPU or come back, and say how it went."""
+        began, problem = time.monotonic(), None
+        try:
+            if isinstance(order, wire.Park):
+                self._service.park()
+            else:
+                self._service.restore()
+        except HandlerError as error:
+            log.error("%s", error.message, exc_info=error.__cause__ or error)
+            problem = problem_of_text(error.status, error.kind, brief(error.message))
+        else:
+            self._is_parked = isinstance(order, wire.Park)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a fork that the model's code made and that came back
+        seconds = time.monotonic() - began
+        moved = wire.Moved(seconds, probe.private_bytes(self._pid), problem)
+        try:
+            self._leash.send(wire.encode(moved))
+        except ConnectionError:
+            self._is_leaving = True
 
     def _gather(self, connection: socket.socket) -> list[Call]:
         """The requests to answer now: that of the connection, and for a batch what else waits."""
@@ -208,6 +268,7 @@ class Serving:
             if answers is None:
                 return False
             results = [_logged(answer) for answer in answers]
+            del answers  # errors hold on to what they were raised in the midst of
         except Exception as error:  # a fault of ours: handlers turn user errors into HandlerError
             log.exception("handler failed")
             text = f"{type(error).__name__}: {error}"
@@ -218,6 +279,8 @@ class Serving:
             results = [failure(500, "WorkerDiedException", text)] * len(calls)
         if os.getpid() != self._pid:
             os._exit(0)  # a fork that the model's code made and that came back
+        if any(reply.head.kind == DeviceOutOfMemory.kind for reply in results):
+            free_device_cache()
         self._slot[BUSY_SINCE_NS] = 0  # the model is done; how fast clients read is theirs
         self._send_all(calls, results)
         if ending is not None:

@@ -32,6 +32,7 @@ from handlers.service import LoadedModel, load_service
 from model_server import logs, probe, wire
 from model_server.errors import Problem, problem_of_text
 from model_server.model_dirs import shown
+from model_server.processes.data_limit import limit_growth, limit_load
 from model_server.processes.descriptors import Descriptor, descriptors_of_this_process, opened_since
 from model_server.processes.fork_loop import ForkLoop
 from model_server.processes.replies import brief
@@ -60,11 +61,14 @@ def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     logs.context.model = spec.model_name
     started = time.monotonic()
     before = descriptors_of_this_process() if spec.template else set()
+    limit_load(spec)
     service = _load(spec, place.leash)
     gc.freeze()  # the model stays: no need to look through it for garbage
     can_fork = spec.template and _is_shareable(service, before)
     private = probe.private_bytes(os.getpid())
-    _say(place.leash, wire.WorkerReady(time.monotonic() - started, private, can_fork))
+    limit_growth(spec, private)
+    can_park = service.parking is not None
+    _say(place.leash, wire.WorkerReady(time.monotonic() - started, private, can_fork, can_park))
     if can_fork:
         _be_template(spec, place, service)
     _serve(spec, place, service)
@@ -110,7 +114,7 @@ def _be_template(spec: wire.WorkerSpec, place: Place, service: LoadedModel) -> N
         FRAMEWORKS[spec.plan.framework].after_fork(spec.resources.threads)
         there = Place(listener, leash, place.lifeline_fd, place.stats)
         private = probe.private_bytes(os.getpid())
-        _say(leash, wire.WorkerReady(0.0, private))
+        _say(leash, wire.WorkerReady(0.0, private, can_park=service.parking is not None))
         _serve(fork, there, service)
 
     try:

@@ -7,22 +7,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import signal
 import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from handlers.types import Resources
 from model_server import probe, wire
 from model_server.errors import (
     ModelTimeout,
+    OutOfMemory,
     Problem,
     ProblemError,
     ServerUnavailable,
     WorkerDied,
 )
+from model_server.memory.overrun import Grown, own_overrun
 from model_server.model import Model, Worker
+from model_server.oom import OomKills
 from model_server.placement import gpu_for
 from model_server.processes.children import describe_exit, group_is_gone, kill
 from model_server.processes.fork_channel import ForkChannel, ForkParentDied
@@ -37,7 +43,10 @@ _FATE_WAIT_SECONDS = 2.0
 
 
 class Workers:
-    """Every worker, by pid. ``on_death(model, worker, code)`` hears of those that had loaded."""
+    """Every worker, by pid. ``on_death(model, worker, code)`` hears of those that had loaded.
+
+    ``models_bytes()`` is what all models together may take.
+    """
 
     def __init__(
         self,
@@ -45,15 +54,24 @@ class Workers:
         stats: StatsTable,
         zygotes: ZygotePool,
         on_death: Callable[[Model, Worker, int], None],
+        *,
+        models_bytes: Callable[[], int] | None = None,
+        oom_kills: OomKills | None = None,
     ) -> None:
         self._settings = settings
         self._stats = stats
         self._zygotes = zygotes
         self._on_death = on_death
         self._gpus = probe.gpu_count()
+        self._models_bytes = models_bytes
+        self._oom_kills = oom_kills or OomKills()
+        # By the slot of each worker that has been forked; ``loading`` are those that do not serve.
+        self.by_slot: dict[int, tuple[Model, Worker]] = {}
+        self.loading: set[int] = set()
         self._ids = itertools.count(1)
         self._by_pid: dict[int, tuple[Model, Worker]] = {}
         self._fates: OrderedDict[int, Problem] = OrderedDict()
+        self._moves: dict[Worker, asyncio.Future[wire.Moved]] = {}
 
     async def start(self, model: Model, listener: socket.socket) -> None:
         """Add a worker and return when it has loaded. Raises why it has not.
@@ -101,14 +119,58 @@ class Workers:
             await worker.gone()
             raise ProblemError(word.problem)
         if word is None or worker.exited.done():
-            how = describe_exit(await worker.gone())
-            raise WorkerDied(f"the model's process {how} while it was loading")
+            code = await worker.gone()
+            raise ProblemError(worker.verdict or self._death(code, "while it was loading"))
         assert isinstance(word, wire.WorkerReady)
+        if reason := own_overrun(_as_loaded(model, word)):
+            self._dismiss(model, worker)
+            await worker.gone()
+            raise OutOfMemory(reason)
         worker.private_bytes = word.private_bytes
+        worker.can_park = word.can_park
         worker.ready_ns = time.monotonic_ns()
         worker.ready = True
+        self.loading.discard(worker.slot_index)
         if word.can_fork:
             self._make_template(model, worker)
+
+    async def park(self, model: Model) -> None:
+        """Return when all its workers have left their GPU, after what they have queued.
+
+        Raises ServerError when one of them could not: what it holds is unknown then.
+        """
+        await self._move(model, wire.Park(), self._settings.drain_timeout_seconds)
+
+    async def restore(self, model: Model) -> None:
+        """Return when all its workers are back on their GPU. Raises ServerError as ``park``."""
+        await self._move(model, wire.Restore(), self._settings.load_timeout_seconds)
+
+    async def _move(self, model: Model, order: wire.WorkerOrder, limit: float) -> None:
+        workers = [worker for worker in model.workers if worker.ready and not worker.leaving]
+        moves = (self._move_one(worker, order, limit) for worker in workers)
+        for outcome in await asyncio.gather(*moves, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _move_one(self, worker: Worker, order: wire.WorkerOrder, limit: float) -> None:
+        moved = self._moves[worker] = asyncio.get_running_loop().create_future()
+        either: list[asyncio.Future[Any]] = [moved, worker.exited]
+        try:
+            worker.leash.send(wire.encode(order))
+            await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        except OSError:
+            raise WorkerDied("the model's process does not listen any more") from None
+        finally:
+            del self._moves[worker]
+        if moved.done():
+            problem = moved.result().problem
+            if problem is not None:
+                raise ProblemError(problem)
+        elif worker.exited.done():
+            how = describe_exit(worker.exited.result())
+            raise WorkerDied(f"the model's process {how} while its weights were moved")
+        else:
+            raise ModelTimeout(f"moving the weights took more than {limit:g} seconds")
 
     def _make_template(self, model: Model, worker: Worker) -> None:
         worker.forks = ForkChannel(
@@ -191,10 +253,14 @@ class Workers:
                 limit = model.plan.settings.request_timeout_seconds
                 since = worker.busy_since_ns
                 if since and now - since > limit * 1e9 and worker.verdict is None:
-                    message = f"the request took more than {limit:g} seconds"
-                    worker.verdict = ModelTimeout(message).problem()
-                    log.error("%s; replacing the process", message, extra={"model": model.name})
-                    kill(worker.pid)
+                    problem = ModelTimeout(f"the request took more than {limit:g} seconds")
+                    self.stop_for(model, worker, problem.problem())
+
+    def stop_for(self, model: Model, worker: Worker, problem: Problem) -> None:
+        """End a worker at once; its requests, or its load, are told the problem."""
+        worker.verdict = problem
+        log.error("%s; replacing the process", problem.message, extra={"model": model.name})
+        kill(worker.pid)
 
     def _models(self) -> set[Model]:
         return {model for model, _ in self._by_pid.values()}
@@ -238,7 +304,8 @@ class Workers:
 
         def register(pid: int) -> None:
             worker.pid = pid
-            self._by_pid[pid] = (model, worker)
+            self._by_pid[pid] = self.by_slot[worker.slot_index] = (model, worker)
+            self.loading.add(worker.slot_index)
 
         parent = self._parent(model)
         fork = asyncio.ensure_future(parent.fork(spec, listener, far_end, register))
@@ -263,7 +330,18 @@ class Workers:
             self._settings.handler_options,
             Resources(settings.threads, gpu),
             template,
+            self._data_limit(model, gpu),
         )
+
+    def _data_limit(self, model: Model, gpu: int | None) -> int | None:
+        """What the kernel is to grant a process: the model's own limit, else all that there is.
+
+        On a GPU only the model's own: CUDA reserves far more than it takes.
+        """
+        own = model.plan.settings.max_memory_bytes
+        if own or gpu is not None or self._models_bytes is None:
+            return own or None
+        return self._models_bytes()
 
     def _parent(self, model: Model) -> Zygote | ForkChannel:
         """Who forks its workers: the template if there is one, else the zygote."""
@@ -273,18 +351,34 @@ class Workers:
         return self._zygotes.get(model.plan.framework, model.environment)
 
     def _hear(self, worker: Worker) -> None:
-        """Take what the worker says of its load, if it has said anything."""
+        """Take what the worker says of its load or of a move, if it has said anything."""
         try:
             data = worker.leash.recv(1 << 16)
         except BlockingIOError:
             return
         except ConnectionResetError:
             data = b""
-        asyncio.get_running_loop().remove_reader(worker.leash)
-        if data and not worker.word.done():
-            worker.word.set_result(wire.decode_worker_message(data))
-        elif not worker.word.done():
-            kill(worker.pid)  # its code closed the leash: it could never say that it is ready
+        if not data:
+            asyncio.get_running_loop().remove_reader(worker.leash)
+            if not worker.word.done() or worker in self._moves:
+                kill(worker.pid)  # its code closed the leash: we would wait for ever for its word
+            return
+        try:
+            word = wire.decode_worker_message(data)
+        except msgspec.MsgspecError:
+            log.exception("a model's process says what it must not; ending it")
+            kill(worker.pid)
+            return
+        if not worker.word.done():
+            worker.word.set_result(word)
+        elif isinstance(word, wire.Moved):
+            self._moved(worker, word)
+
+    def _moved(self, worker: Worker, word: wire.Moved) -> None:
+        worker.private_bytes = word.private_bytes
+        moved = self._moves.get(worker)
+        if moved is not None and not moved.done():
+            moved.set_result(word)
 
     def _forget(self, model: Model, worker: Worker, code: int) -> None:
         if worker.forks is not None:
@@ -294,16 +388,30 @@ class Workers:
             asyncio.get_running_loop().remove_reader(worker.leash)
             worker.leash.close()
             model.workers.remove(worker)
+        self.by_slot.pop(worker.slot_index, None)
+        self.loading.discard(worker.slot_index)
         if not worker.word.done():
             worker.word.set_result(None)
         worker.exited.set_result(code)
         model.totals.add(worker.slot)
         self._stats.release(worker.slot_index)
 
+    def _death(self, code: int, meanwhile: str) -> Problem:
+        """What became of a worker that nobody here has ended."""
+        if code == -signal.SIGKILL and self._oom_kills.is_likely():
+            return OutOfMemory(
+                f"the kernel killed the model's process {meanwhile}, because the memory of this "
+                "container was full. Give it more, or limit models that grow (max_memory_bytes)"
+            ).problem()
+        return WorkerDied(f"{meanwhile}, the model's process {describe_exit(code)}").problem()
+
     def _remember_fate(self, worker: Worker, code: int) -> None:
-        how = describe_exit(code)
-        died = WorkerDied(f"while it handled the request, the model's process {how}")
+        problem = worker.verdict or self._death(code, "while it handled the request")
         for key in worker.request_keys:
-            self._fates[key] = worker.verdict or died.problem()
+            self._fates[key] = problem
         while len(self._fates) > _REMEMBERED_FATES:
             self._fates.popitem(last=False)
+
+
+def _as_loaded(model: Model, word: wire.WorkerReady) -> Grown:
+    return Grown(0, word.private_bytes, model.plan.settings.max_memory_bytes, is_loading=True)

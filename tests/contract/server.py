@@ -81,10 +81,12 @@ def start(models_dir: Path, log: Path, settings: Mapping[str, str]) -> OwnServer
         if not name.startswith(("SAGEMAKER_", "MODELYARD_"))
     }
     name, _, value = marker.partition("=")
+    # What one server learns must not change what another one does.
+    own = {"SAGEMAKER_BIND_TO_PORT": str(port), "MODELYARD_LEARNED_SIZES_FILE": ""}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [Path(sys.executable).with_name("serve")],
-            env={**inherited, "SAGEMAKER_BIND_TO_PORT": str(port), name: value, **settings},
+            env={**inherited, **own, name: value, **settings},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

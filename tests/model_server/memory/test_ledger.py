@@ -7,36 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_server.memory.ledger import RAM, Ledger, refusal
-from model_server.memory.prediction import FLOOR_BYTES, predict_bytes, predict_worker_bytes
 from model_server.settings import MIB
 
 BYTES = st.integers(0, 1 << 45)
-
-
-def predicted(*, workers: int, shared: bool, learned_bytes: int | None = None) -> int:
-    return predict_bytes(
-        weight_bytes=100, learned_bytes=learned_bytes, workers=workers, shared=shared
-    )
-
-
-def test_a_model_that_was_never_seen_takes_its_weights_and_a_floor() -> None:
-    assert predicted(workers=1, shared=False) == predicted(workers=1, shared=True)
-    assert predicted(workers=1, shared=True) == 100 + FLOOR_BYTES
-
-
-def test_a_model_that_was_seen_takes_what_it_took() -> None:
-    assert predicted(workers=1, shared=False, learned_bytes=7) == 7
-    assert predicted(workers=3, shared=True, learned_bytes=0) == 0
-
-
-def test_each_process_takes_its_own_weights_unless_they_share_them() -> None:
-    assert predicted(workers=3, shared=False) == 3 * (100 + FLOOR_BYTES)
-    assert predicted(workers=3, shared=True) == 100 + 4 * FLOOR_BYTES
-
-
-def test_one_more_worker_takes_as_much_as_the_largest_and_never_less_than_a_floor() -> None:
-    assert predict_worker_bytes([]) == FLOOR_BYTES
-    assert predict_worker_bytes([1, FLOOR_BYTES * 3, 2]) == FLOOR_BYTES * 3
 
 
 @given(limit=BYTES, overhead=BYTES, held=BYTES, need=BYTES)

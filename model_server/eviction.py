@@ -1,0 +1,229 @@
+"""Evicts models, parks them, and brings them back when somebody asks for them.
+
+An evicted model stays in the table: its name is taken, it is listed, and its next request loads it
+again. All who wait for it join the same task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+
+from model_server import model_sockets
+from model_server.accounts import Accounts
+from model_server.backoff import RETRY_FAILED_AFTER_SECONDS
+from model_server.errors import (
+    ModelFailed,
+    OutOfMemory,
+    Problem,
+    ProblemError,
+    ServerError,
+    problem_of,
+)
+from model_server.eviction_counts import EvictionCounts
+from model_server.memory.ledger import RAM, gpu_ledger, shown_bytes
+from model_server.memory.plan import Move, Victim
+from model_server.model import Model, State
+from model_server.model_dirs import shown
+from model_server.processes.workers import Workers
+from model_server.room import Room
+from model_server.starting import Starter, unloaded_meanwhile
+from model_server.tasks import Tasks
+
+log = logging.getLogger("modelyard.memory")
+
+# A request that came while its model was about to leave is answered first, within its own limit.
+_DRAIN_MARGIN_SECONDS = 1.0
+
+# How much the latest return to a device counts against those before.
+_LATEST = 0.3
+
+
+class Evictions:
+    """Takes models out of memory and brings them back."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        accounts: Accounts,
+        workers: Workers,
+        tasks: Tasks,
+        counts: EvictionCounts,
+    ) -> None:
+        self._models = models
+        self._accounts = accounts
+        self._workers = workers
+        self._tasks = tasks
+        self._counts = counts
+        self.room: Room
+        self.starter: Starter
+
+    def use(self, room: Room, starter: Starter) -> None:
+        """These know of evictions themselves, so they come after."""
+        self.room, self.starter = room, starter
+
+    # --- out ------------------------------------------------------------------------------------
+
+    def begin(self, victim: Victim) -> None:
+        """Withdraw a model that is to leave, and go on with that beside the caller."""
+        model = self._models[victim.resident.name]
+        parks = victim.move is Move.PARK
+        model_sockets.withdraw(model)
+        model.move(State.EVICTING)
+        held = dict(model.resident.held)
+        model.leaves = (victim.ledger,) if parks else tuple(held)
+        if parks:
+            model.hold({**held, RAM: model.resident.parked_bytes or held[RAM]})
+        self._tasks.spawn(self._park(model) if parks else self._evict(model))
+
+    async def _evict(self, model: Model) -> None:
+        held = model.held_bytes
+        await self._end(model)
+        if model.is_leaving:
+            return
+        model.evictions += 1
+        model.evicted_at = time.monotonic()
+        model.move(State.EVICTED)
+        self.room.changed()
+        log.info("evicted: %s are free again", shown_bytes(held), extra={"model": model.name})
+
+    async def _end(self, model: Model) -> None:
+        """End its processes; those who still hold a request answer it first."""
+        limit = model.plan.settings.request_timeout_seconds + _DRAIN_MARGIN_SECONDS
+        while model.processes:
+            await self._workers.end(model, drain=True, limit_seconds=limit)
+        if not model.is_leaving:
+            self._nothing_left(model)
+
+    def _nothing_left(self, model: Model) -> None:
+        model_sockets.withdraw(model)
+        model_sockets.close(model)
+        model.hold({})
+        model.leaves = ()
+        model.reserved = False
+
+    async def _park(self, model: Model) -> None:
+        try:
+            await self._workers.park(model)
+        except ServerError as error:
+            log.warning("cannot be parked: %s", error.message, extra={"model": model.name})
+            model.leaves = tuple(model.resident.held)
+            await self._evict(model)
+            return
+        await self._accounts.look_at_gpus()
+        if model.is_leaving:
+            return
+        freed = self._count_parked(model)
+        model.leaves = ()
+        model.evictions += 1
+        model.evicted_at = time.monotonic()
+        model.move(State.PARKED)
+        self.room.changed()
+        log.info("parked: %s of %s are free again", freed, model.gpu, extra={"model": model.name})
+
+    def _count_parked(self, model: Model) -> str:
+        """Count what the parked model holds; what it gave back, in words."""
+        assert model.gpu is not None
+        before = model.resident.held.get(gpu_ledger(model.gpu), 0)
+        self._accounts.count(model)
+        return shown_bytes(before - model.resident.held.get(gpu_ledger(model.gpu), 0))
+
+    # --- and back -------------------------------------------------------------------------------
+
+    async def bring_back(self, model: Model) -> None:
+        """Return when a model that is away serves again. Raises ServerError when it will not."""
+        if model.state is State.FAILED:
+            _check_rested(model)
+        if model.returning is None or model.returning.done():
+            self.room.asked_for(model)
+            model.returning = self._tasks.spawn(self._return(model))
+        await asyncio.shield(model.returning)
+
+    async def _return(self, model: Model) -> None:
+        came_from, began = model.state, time.monotonic()
+        model.move(State.LOADING)
+        try:
+            if came_from is State.PARKED and await self._unpark(model):
+                tier = "parked"
+            else:
+                await self._reload(model)
+                tier = "disk"
+        except (
+            Exception,
+            BaseExceptionGroup,
+        ) as error:  # whatever it is, another try must be possible
+            raise await self._stays_away(model, came_from, problem_of(error)) from error
+        model.problem = None
+        model.failures_in_a_row = 0
+        seconds = time.monotonic() - began
+        self._counts.returned(tier, seconds)
+        log.info("back from %s in %.3f s", tier, seconds, extra={"model": model.name})
+
+    async def _reload(self, model: Model) -> None:
+        model.wanted_workers = model.plan.settings.min_workers
+        await self.starter.start(model, "return")
+
+    async def _unpark(self, model: Model) -> bool:
+        """Move the weights back to the device; False when it has to be loaded again instead."""
+        began = time.monotonic()
+        need = self._accounts.need(model)
+        need.pop(RAM)
+        await self.room.take(model, need, "return")
+        try:
+            await self._workers.restore(model)
+        except ServerError as error:
+            log.warning("cannot be unparked: %s", error.message, extra={"model": model.name})
+            await self._end(model)
+            return False
+        if model.is_leaving:
+            raise unloaded_meanwhile(model)
+        resident = model.resident
+        resident.unpark_seconds += _LATEST * (time.monotonic() - began - resident.unpark_seconds)
+        await self._accounts.look_at_gpus()
+        self._accounts.count(model)
+        self.starter.show(model)
+        return True
+
+    async def _stays_away(self, model: Model, came_from: State, problem: Problem) -> ServerError:
+        """Leave it as it was, or FAILED; returns what those hear who asked for it."""
+        if model.is_leaving:  # whoever unloads it cleans up
+            return unloaded_meanwhile(model)
+        log.error("does not come back: %s", problem.message, extra={"model": model.name})
+        no_room = problem.status == OutOfMemory.status
+        if came_from is State.PARKED and no_room and model.processes:
+            self._accounts.count(model)
+            model.move(State.PARKED)
+            return ProblemError(problem)
+        await self._workers.end(model, drain=False)
+        if model.state is not State.LOADING:
+            return unloaded_meanwhile(model)
+        self._nothing_left(model)
+        self.room.changed()
+        if no_room:
+            model.move(State.EVICTED)
+            return ProblemError(problem)
+        text = f"{shown(model.name)} cannot be brought back: {problem.message}"
+        model.problem = ModelFailed(text).problem()
+        model.retry_at = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
+        model.move(State.FAILED)
+        return ProblemError(model.problem)
+
+    async def make_room(self, model: Model) -> None:
+        """Return when some of a model's device, which was full, is free. Raises OutOfMemory."""
+        leaving = self.room.free_device(model)
+        await asyncio.gather(*(self._models[name].settled.wait() for name in leaving))
+
+    def lost(self, model: Model) -> None:
+        """All processes of a parked model are gone: it is evicted."""
+        model.move(State.EVICTING)
+        model.leaves = tuple(model.resident.held)
+        self._tasks.spawn(self._evict(model))
+
+
+def _check_rested(model: Model) -> None:
+    assert model.problem is not None
+    wait = model.retry_at - time.monotonic()
+    if wait > 0:
+        raise ModelFailed(model.problem.message, retry_after_seconds=wait)

@@ -1,0 +1,24 @@
+"""What other policies would have cost, found out on the live traffic. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class ShadowTotals:
+    """The score of one policy."""
+
+    policy: str
+    hits: int = 0
+    misses: int = 0
+    reload_seconds: float = 0.0
+
+
+class Shadows:
+    """First version: knows nothing."""
+
+    def totals(self) -> Sequence[ShadowTotals]:
+        """The score of each policy."""
+        return ()

@@ -1,0 +1,95 @@
+"""What is known of a model's place in memory now, in one sentence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model_server import wire
+from model_server.memory.decisions import Decision
+from model_server.memory.phrases import (
+    Times,
+    not_zero,
+    shown_rate,
+    shown_seconds,
+    shown_sizes,
+)
+
+_STATES = {
+    "READY": "in memory",
+    "LOADING": "loading",
+    "RESTARTING": "in memory, its process restarting",
+    "FAILED": "failed",
+    "EVICTING": "leaving memory",
+    "EVICTED": "evicted",
+    "PARKED": "parked",
+    "UNLOADING": "unloading",
+}
+_AWAY = ("EVICTED", "PARKED")
+_IN_MEMORY = ("READY", "RESTARTING")
+
+
+def standing(model: wire.ModelMemory, info: wire.MemoryInfo, told: str = "") -> str:
+    """State, size, use, reload and rank of one model; ``told`` says since when."""
+    state = _STATES.get(model.state, model.state.lower())
+    size = shown_sizes(not_zero(model.held_bytes))
+    held = f"held {size}" if model.state == "EVICTED" else size
+    parts = [
+        f"{state}{told}: {held}",
+        f"reload {shown_seconds(model.reload_seconds)}",
+        _use(model),
+        "pinned" if model.pinned else "",
+        _evictions(model.evictions),
+        _rank(model, info),
+        "its next request brings it back" if model.state in _AWAY else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def since(model: wire.ModelMemory, decisions: Sequence[Decision], times: Times) -> str:
+    """ " since 14:03:11", as far as the decisions, the newest first, still tell."""
+    if model.state in _IN_MEMORY:
+        moments = [each.at for each in decisions if _brought(each, model.model_name)]
+    elif model.state in _AWAY:
+        moments = [each.at for each in decisions if _sent_away(each, model.model_name)]
+    else:
+        return ""
+    return f" since {times.told(moments[0])}" if moments else ""
+
+
+def _brought(decision: Decision, model_name: str) -> bool:
+    return (
+        decision.model_name == model_name
+        and decision.cause in ("load", "return")
+        and decision.outcome in ("fits", "evict")
+    )
+
+
+def _sent_away(decision: Decision, model_name: str) -> bool:
+    return decision.outcome == "evict" and any(
+        victim.model_name == model_name for victim in decision.victims
+    )
+
+
+def _use(model: wire.ModelMemory) -> str:
+    if not model.uses or model.idle_seconds is None:
+        return "never used"
+    times = "once" if model.uses == 1 else f"{model.uses:,} times"
+    last = shown_seconds(model.idle_seconds)
+    return f"used {times}, last {last} ago, {shown_rate(model.uses_per_hour)}"
+
+
+def _evictions(count: int) -> str:
+    if not count:
+        return ""
+    return "evicted once" if count == 1 else f"evicted {count:,} times"
+
+
+def _rank(model: wire.ModelMemory, info: wire.MemoryInfo) -> str:
+    """How many models would leave before it; a number that needs no scale."""
+    if model.worth is None or model.pinned:
+        return ""
+    others = [each.worth for each in info.models if each.worth is not None and not each.pinned]
+    less = sum(worth < model.worth for worth in others)
+    if not less:
+        return "worth least of all: first to leave when memory is short"
+    return f"worth more than {less:,} of the {len(others):,} models that may leave"

@@ -1,0 +1,247 @@
+"""Makes room for models: plans, has the victims evicted, waits for those that are busy.
+
+What is reserved and who must leave is settled in one step, without an ``await``: two loads cannot
+be promised the same bytes. After that a load waits until its victims are really gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from model_server.accounts import Accounts
+from model_server.decision_records import DecisionRecords
+from model_server.errors import OutOfMemory
+from model_server.eviction_counts import EvictionCounts
+from model_server.memory.ledger import ADVICE, RAM, Ledger
+from model_server.memory.plan import Need, Outcome, Plan, Victim, make_plan
+from model_server.memory.policies import Policy
+from model_server.memory.resident import Resident
+from model_server.memory.thrash import Churn
+from model_server.memory.usage import Usage
+from model_server.model import Model, State
+
+# Nobody tells when a busy model becomes idle.
+_LOOK_SECONDS = 0.02
+
+# A device that ran out of memory while it computed gets this share of itself freed, at least.
+_DEVICE_SHARE = 0.05
+
+_USAGES_KEPT = 20_000
+
+Evict = Callable[[Victim], None]
+
+
+class Room:
+    """Who may load, and who must leave for it.
+
+    ``evict(victim)`` begins an eviction and returns at once; ``changed`` is to be called
+    whenever memory may have come back.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        accounts: Accounts,
+        policy: Policy,
+        *,
+        wait_seconds: float,
+        records: DecisionRecords,
+        counts: EvictionCounts,
+        evict: Evict,
+    ) -> None:
+        self.policy = policy
+        self.churn = Churn()
+        self._models = models
+        self._accounts = accounts
+        self._wait_seconds = wait_seconds
+        self._records = records
+        self._counts = counts
+        self._evict = evict
+        self._change: asyncio.Future[None] | None = None
+        # Of models that are not there: a model that is unloaded and loaded again is no stranger.
+        self._usages: OrderedDict[str, Usage] = OrderedDict()
+
+    # --- usage ----------------------------------------------------------------------------------
+
+    def used(self, model: Model, times: int, now: float) -> None:
+        """So many requests were finished; those that were counted when they came are known."""
+        known = min(times, model.counted_ahead)
+        model.counted_ahead -= known
+        if times > known:
+            model.resident.usage.used(now, times - known)
+
+    def asked_for(self, model: Model) -> None:
+        """A request waits for a model that is not in memory."""
+        model.resident.usage.used(time.monotonic())
+        model.counted_ahead += 1
+
+    def remember(self, model: Model) -> None:
+        """Keep what is known of the use of a model that is unloaded."""
+        self._usages[model.name] = model.resident.usage
+        while len(self._usages) > _USAGES_KEPT:
+            self._usages.popitem(last=False)
+
+    def recall(self, model: Model) -> None:
+        """Go on with what is known of the use of a model of this name."""
+        usage = self._usages.pop(model.name, None)
+        if usage is not None:
+            model.resident.usage = usage
+
+    # --- room -----------------------------------------------------------------------------------
+
+    async def take(self, model: Model, need: Mapping[str, int], cause: str) -> None:
+        """Reserve memory for a model that is to load, and return when it is there.
+
+        Raises OutOfMemory with the reason when it cannot be had in time. ``cause`` is for the
+        record: "load" or "return".
+        """
+        began = time.monotonic()
+        while True:
+            plan = self._try(model, need, cause, time.monotonic() - began)
+            if plan.outcome in (Outcome.FITS, Outcome.EVICT):
+                break
+            if plan.outcome is Outcome.REFUSE or self._is_over(began):
+                self._refuse(model, need, plan, cause, time.monotonic() - began)
+            await self._changes()
+            if model.is_leaving:  # nobody wants it any more
+                return
+        await self._vacant(model)
+        if time.monotonic() - began > _LOOK_SECONDS:
+            self._counts.waited(time.monotonic() - began)
+
+    def check(self, model: Model, need: Mapping[str, int], cause: str) -> None:
+        """Raise OutOfMemory when a model would not fit even if everybody left who can."""
+        plan, _ = self._plan(Need(model.name, need, model.resident.usage))
+        if plan.outcome is Outcome.REFUSE:
+            self._refuse(model, need, plan, cause, 0.0)
+
+    def relieve(self, name: str) -> bool:
+        """Have models leave for one that has grown, until no ledger is over its limit.
+
+        Returns whether that will be enough.
+        """
+        return self._free(Need(name, dict.fromkeys(self._accounts.ledgers(), 0)), "growth")
+
+    def free_device(self, model: Model) -> list[str]:
+        """Free some of a model's GPU for a request that found it full; who leaves for it.
+
+        Raises OutOfMemory when nobody can.
+        """
+        held = dict(model.resident.held)
+        held.pop(RAM, None)
+        if not held:
+            raise OutOfMemory("the device's memory is full, and it is not the server's to free")
+        ledgers = self._accounts.ledgers()
+        need = {
+            name: max(ledgers[name].free_bytes, 0)
+            + max(int(ledgers[name].limit_bytes * _DEVICE_SHARE), count // 10)
+            for name, count in held.items()
+        }
+        if not self._free(Need(model.name, need), "device"):
+            raise OutOfMemory("the device's memory is full, and no other model can leave it now")
+        return [other.name for other in self._models.values() if other.state is State.EVICTING]
+
+    def changed(self) -> None:
+        """Let those who wait look again."""
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+
+    # --- how ------------------------------------------------------------------------------------
+
+    def _try(self, model: Model, need: Mapping[str, int], cause: str, waited: float) -> Plan:
+        """Plan, and if that works, reserve and begin to evict: in one step."""
+        resident = model.resident
+        wanted = dict(need)
+        wanted[RAM] = need.get(RAM, 0) + self._accounts.zygote_bytes(model)
+        asked = Need(model.name, wanted, resident.usage, resident.reload_seconds)
+        plan, ledgers = self._plan(asked)
+        if plan.outcome in (Outcome.FITS, Outcome.EVICT):
+            model.hold({**resident.held, **need})
+            model.reserved = True
+            self._carry_out(asked, plan, ledgers, cause, waited)
+        return plan
+
+    def _free(self, need: Need, cause: str) -> bool:
+        plan, ledgers = self._plan(need)
+        enough = plan.outcome in (Outcome.FITS, Outcome.EVICT)
+        if plan.outcome is Outcome.EVICT:
+            self._carry_out(need, plan, ledgers, cause, 0.0)
+        elif not enough:
+            self._records.add(need, plan, ledgers, self.policy, cause=cause)
+        return enough
+
+    def _plan(self, need: Need) -> tuple[Plan, Mapping[str, Ledger]]:
+        ledgers = self._accounts.ledgers()
+        now = time.monotonic()
+        plan = make_plan(
+            need,
+            self._residents() if any(_short(need, ledgers)) else (),
+            ledgers,
+            self.policy,
+            now=now,
+            thrashing=self.churn.thrashing(now),
+        )
+        return plan, ledgers
+
+    def _residents(self) -> list[Resident]:
+        return [
+            model.resident
+            for model in self._models.values()
+            if model.state in (State.READY, State.PARKED)
+        ]
+
+    def _carry_out(
+        self, need: Need, plan: Plan, ledgers: Mapping[str, Ledger], cause: str, waited: float
+    ) -> None:
+        self._records.add(need, plan, ledgers, self.policy, cause=cause, waited_seconds=waited)
+        for victim in plan.victims:
+            self._counts.evicted(
+                self.policy.name, victim.move.value, victim.ledger, victim.frees(victim.ledger)
+            )
+            self._evict(victim)
+
+    def _refuse(
+        self, model: Model, need: Mapping[str, int], plan: Plan, cause: str, waited: float
+    ) -> None:
+        asked = Need(model.name, need, model.resident.usage)
+        ledgers = self._accounts.ledgers()
+        self._records.add(asked, plan, ledgers, self.policy, cause=cause, waited_seconds=waited)
+        self._counts.refused(cause)
+        after = f" It waited {waited:.1f} s." if plan.outcome is Outcome.WAIT else ""
+        raise OutOfMemory(f"{plan.reason}.{after} {ADVICE}")
+
+    def _is_over(self, began: float) -> bool:
+        return time.monotonic() - began >= self._wait_seconds
+
+    async def _vacant(self, model: Model) -> None:
+        """Wait until what the model has reserved is not occupied by those who leave any more."""
+        while model.reserved and not model.is_leaving:
+            if self._is_vacant(model):
+                model.reserved = False
+                return
+            await self._changes()
+
+    def _is_vacant(self, model: Model) -> bool:
+        reserved: dict[str, int] = {}
+        for other in self._models.values():
+            if other.reserved and other is not model:
+                for name, count in other.resident.held.items():
+                    reserved[name] = reserved.get(name, 0) + count
+        ledgers = self._accounts.ledgers()
+        return all(
+            ledgers[name].free_bytes + reserved.get(name, 0) >= ledgers[name].leaving_bytes
+            for name in model.resident.held
+            if ledgers[name].leaving_bytes
+        )
+
+    async def _changes(self) -> None:
+        if self._change is None or self._change.done():
+            self._change = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._change], timeout=_LOOK_SECONDS)
+
+
+def _short(need: Need, ledgers: Mapping[str, Ledger]) -> list[str]:
+    return [name for name, count in need.held.items() if count > ledgers[name].free_bytes]

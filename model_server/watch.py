@@ -1,0 +1,238 @@
+"""Looks at what models do and take, many times a second: counts uses, and sees who outgrows memory.
+
+A look must stay cheap with thousands of processes. Only those that are busy or loading can change
+much, and the table of counters says in two reads which they are; the others take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from model_server import probe
+from model_server.errors import OutOfMemory
+from model_server.growth import Growth
+from model_server.memory.ledger import Ledger
+from model_server.memory.overrun import (
+    Excess,
+    Grown,
+    culprit,
+    excess,
+    overrun_of_all,
+    own_overrun,
+    step_bytes,
+)
+from model_server.model import Model, Worker
+from model_server.processes.workers import Workers
+from model_server.stats import FINISHED, STARTED, StatsTable, differing
+
+log = logging.getLogger("modelyard.watch")
+
+LOOK_SECONDS = 0.05
+
+# An idle process can grow too, by a thread of its own; each is looked at about this often.
+_ROUND_SECONDS = 2.0
+
+_MOST_IN_TURN = 100
+
+# Below this, growth is not worth adding up the ledger.
+_SMALL_BYTES = 1 << 20
+
+
+class Watch:
+    """Looks after the memory of all workers.
+
+    ``ram()`` is the ledger and ``ceiling_bytes`` what the kernel grants the server. ``on_used``
+    hears how many requests a model has finished since the last look, at a time of
+    ``time.monotonic()``; ``on_growth`` that a worker takes so many bytes now, noticeably more than
+    when it was measured; ``on_pressure`` that so many bytes are missing, and says whether it can
+    help (it is asked at each look while they are). Who is over a limit and cannot be helped is
+    stopped.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        stats: StatsTable,
+        *,
+        ram: Callable[[], Ledger],
+        ceiling_bytes: int,
+        on_used: Callable[[Model, int, float], None],
+        on_growth: Callable[[Model, Worker, int], None],
+        on_pressure: Callable[[int], bool],
+    ) -> None:
+        self._workers = workers
+        self._stats = stats
+        self._ram = ram
+        self._ceiling_bytes = ceiling_bytes
+        self._on_used = on_used
+        self._on_growth = on_growth
+        self._on_pressure = on_pressure
+        self._finished: list[int] = []
+        self._growths: dict[int, Growth] = {}
+        self._beyond_bytes = 0
+        self._turn = 0
+
+    async def run(self) -> None:
+        """Look again and again. Runs for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """One look."""
+        finished = self._stats.column(FINISHED)
+        busy = differing(self._stats.column(STARTED), finished)
+        seen = {*busy, *self._workers.loading, *self._next_in_turn()}
+        self._count_uses(finished)
+        for slot in seen:
+            self._see(slot)
+        for slot in seen & self._growths.keys():
+            await self._hold_to_own_limit(slot)
+        if self._beyond_bytes > _SMALL_BYTES:
+            await self._hold_all_to_the_limit()
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        for slot in list(self._growths):
+            self._drop(slot)
+
+    # --- what they do ---------------------------------------------------------------------------
+
+    def _count_uses(self, finished: list[int]) -> None:
+        before, self._finished = self._finished, finished
+        before += [0] * (len(finished) - len(before))
+        if before == finished:
+            return
+        now = time.monotonic()
+        for slot in differing(before, finished):
+            entry = self._workers.by_slot.get(slot)
+            times = finished[slot] - before[slot]
+            if times < 0:  # the slot has a new owner
+                times = finished[slot]
+            if entry is not None and times:
+                self._on_used(entry[0], times, now)
+
+    # --- what they take -------------------------------------------------------------------------
+
+    def _next_in_turn(self) -> Iterable[int]:
+        """So many slots that all have had their turn in a round."""
+        slots = self._stats.end
+        count = min(int(slots * LOOK_SECONDS / _ROUND_SECONDS) + 1, _MOST_IN_TURN)
+        start, self._turn = self._turn, self._turn + count
+        if self._turn >= slots:
+            self._turn = 0
+        return range(start, min(start + count, slots))
+
+    def _see(self, slot: int) -> None:
+        """Estimate what the worker of a slot takes."""
+        entry = self._workers.by_slot.get(slot)
+        growth = self._growths.get(slot)
+        if growth is not None and (entry is None or growth.worker is not entry[1]):
+            self._drop(slot)
+            growth = None
+        if entry is None:
+            return
+        try:
+            if growth is None:
+                growth = self._growths[slot] = Growth(entry[1])
+            growth.look()
+        except OSError:  # it is gone, or about to be
+            if growth is not None:
+                self._drop(slot)
+            return
+        self._note(entry[0], growth)
+
+    def _note(self, model: Model, growth: Growth) -> None:
+        worker = growth.worker
+        counted = worker.private_bytes if worker.ready else _reserved_for(model)
+        ends = worker.leaving or worker.verdict is not None
+        beyond = -counted if ends else growth.estimated_bytes - counted
+        self._beyond_bytes += beyond - growth.beyond_bytes
+        growth.beyond_bytes = beyond
+        worker.grown_bytes = max(growth.estimated_bytes - counted, 0)
+        more = growth.estimated_bytes - growth.told_bytes
+        if worker.ready and not ends and more > step_bytes(growth.told_bytes):
+            growth.told_bytes = growth.estimated_bytes
+            self._on_growth(model, worker, growth.estimated_bytes)
+
+    def _drop(self, slot: int) -> None:
+        growth = self._growths.pop(slot)
+        self._beyond_bytes -= growth.beyond_bytes
+        growth.close()
+
+    # --- limits ---------------------------------------------------------------------------------
+
+    async def _hold_to_own_limit(self, slot: int) -> None:
+        """Stop a worker that takes more than its model may."""
+        growth = self._growths[slot]
+        model, _ = self._workers.by_slot[slot]
+        reason = own_overrun(_grown(model, growth))
+        if reason is None or not _may_be_stopped(growth.worker):
+            return
+        await self._measure(growth)
+        reason = own_overrun(_grown(model, growth))
+        if reason is not None and _may_be_stopped(growth.worker):
+            self._workers.stop_for(model, growth.worker, OutOfMemory(reason).problem())
+
+    async def _hold_all_to_the_limit(self) -> None:
+        """When all together take too much: have somebody leave, else stop who has grown most."""
+        found = self._excess()
+        if found is None:
+            return
+        for slot in list(self._growths):
+            self._see(slot)
+        found = self._excess()
+        if found is None or (not found.is_urgent and self._on_pressure(found.excess_bytes)):
+            return
+        candidates = {
+            _grown(model, growth): (model, growth)
+            for model, growth in self._watched()
+            if _may_be_stopped(growth.worker)
+        }
+        most = culprit(candidates)
+        if most is not None:
+            await self._stop_for_all(*candidates[most], found)
+
+    def _excess(self) -> Excess | None:
+        return excess(self._ram(), self._beyond_bytes, self._ceiling_bytes)
+
+    def _watched(self) -> list[tuple[Model, Growth]]:
+        return [(self._workers.by_slot[slot][0], growth) for slot, growth in self._growths.items()]
+
+    async def _stop_for_all(self, model: Model, growth: Growth, found: Excess) -> None:
+        if not found.is_urgent:
+            await self._measure(growth)
+        grown = _grown(model, growth)
+        if grown.growth_bytes and _may_be_stopped(growth.worker):
+            reason = overrun_of_all(grown, self._ram(), found)
+            self._workers.stop_for(model, growth.worker, OutOfMemory(reason).problem())
+
+    async def _measure(self, growth: Growth) -> None:
+        """Know exactly what the kernel's counts only hint at, before somebody pays for it."""
+        measured = await asyncio.to_thread(probe.private_bytes, growth.worker.pid)
+        if measured:
+            growth.correct(measured)
+
+
+def _may_be_stopped(worker: Worker) -> bool:
+    return worker.verdict is None and not worker.leaving and not worker.exited.done()
+
+
+def _reserved_for(model: Model) -> int:
+    """What one of the workers that are loading was expected to take."""
+    loaded = sum(worker.private_bytes for worker in model.processes if worker.ready)
+    loading = sum(not worker.ready for worker in model.processes)
+    return max(model.held_bytes - loaded, 0) // max(loading, 1)
+
+
+def _grown(model: Model, growth: Growth) -> Grown:
+    worker = growth.worker
+    return Grown(
+        growth.first_bytes if worker.ready else _reserved_for(model),
+        growth.estimated_bytes,
+        model.plan.settings.max_memory_bytes,
+        not worker.ready,
+    )

@@ -1,0 +1,366 @@
+"""Decisions as sentences: the whole sentence is compared, since people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_server import wire
+from model_server.memory.decisions import Choice, Decision
+from model_server.memory.ledger import RAM
+from model_server.memory.phrases import Times, joined, named, shown_rate, shown_seconds
+from model_server.memory.standing import since, standing
+from model_server.memory.wording import told
+from model_server.settings import MIB
+
+AT = datetime(2026, 11, 23, 14, 3, 11, tzinfo=UTC).timestamp()
+TODAY = Times(AT + 600, partial(datetime.fromtimestamp, tz=UTC))
+
+
+def choice(
+    name: str,
+    reason: str = "",
+    *,
+    move: str = "keep",
+    mebibytes: int = 812,
+    worth: float | None = 1.0,
+    uses_per_hour: float = 6.7,
+    ledger: str = RAM,
+    reload_seconds: float = 0.4,
+) -> Choice:
+    back = 3600 / uses_per_hour if uses_per_hour else None
+    idle = 240.0 if uses_per_hour else None
+    return Choice(
+        name, move, reason, ledger, mebibytes * MIB, worth, uses_per_hour, reload_seconds, idle, back
+    )
+
+
+def left(name: str, *, mebibytes: int = 812, move: str = "evict", ledger: str = RAM) -> Choice:
+    return choice(name, move=move, mebibytes=mebibytes, ledger=ledger)
+
+
+def decision(
+    outcome: str,
+    *,
+    cause: str = "load",
+    need: dict[str, int] | None = None,
+    free: dict[str, int] | None = None,
+    reason: str = "",
+    waited: float = 0.0,
+    victims: Sequence[Choice] = (),
+    kept: Sequence[Choice] = (),
+    policy: str = "cost_aware",
+    grew: dict[str, tuple[int, int]] | None = None,
+) -> Decision:
+    return Decision(
+        1,
+        AT,
+        "churn-eu",
+        cause,
+        policy,
+        need if need is not None else {RAM: 900 * MIB},
+        free if free is not None else {RAM: 100 * MIB},
+        outcome,
+        reason,
+        waited_seconds=waited,
+        victims=list(victims),
+        kept=list(kept),
+        grew_bytes=grew or {},
+    )
+
+
+EVICTED = decision(
+    "evict",
+    victims=[left("a")],
+    kept=[
+        choice("held", "pinned"),
+        choice("fraud-us", "worth more", worth=2.7, uses_per_hour=40, mebibytes=120),
+    ],
+)
+
+
+def test_a_model_that_left_is_told_for_whom_and_who_was_kept() -> None:
+    assert told(EVICTED, "a", TODAY) == (
+        "evicted at 14:03:11 for churn-eu: 812 MiB freed, expected return in 9 min, reload 0.4 s; "
+        "kept fraud-us because it was worth 3.2 times as much per MiB "
+        "(40 uses an hour, reload 0.4 s, 120 MiB; a 6.7 uses an hour, reload 0.4 s, 812 MiB); "
+        "kept held because it is pinned"
+    )
+
+
+def test_a_model_that_was_parked_is_told_what_stays() -> None:
+    parked = decision("evict", victims=[left("a", move="park", ledger="gpu0")])
+    assert told(parked, "a", TODAY) == (
+        "parked at 14:03:11 for churn-eu: 812 MiB of gpu0 freed, weights kept in RAM, "
+        "expected return in 9 min, return 0.4 s"
+    )
+
+
+def test_a_model_that_was_never_used_is_not_expected_back() -> None:
+    unused = choice("a", move="evict", uses_per_hour=0, worth=None)
+    text = told(decision("evict", victims=[unused]), "a", TODAY)
+    assert text.endswith("812 MiB freed, never used, reload 0.4 s")
+    kept = choice("b", "worth more", uses_per_hour=1)
+    text = told(decision("evict", victims=[unused], kept=[kept]), "b", TODAY)
+    assert text.endswith(
+        "it was worth more (1 use an hour, reload 0.4 s, 812 MiB; "
+        "a never used, reload 0.4 s, 812 MiB)"
+    )
+
+
+def test_the_model_that_made_others_leave_is_told_who_did() -> None:
+    assert told(EVICTED, "churn-eu", TODAY) == (
+        "loaded at 14:03:11: about 900 MiB needed, 100 MiB free, so a (812 MiB) was evicted"
+    )
+    many = decision("evict", victims=[left(f"m{n}", mebibytes=n) for n in range(1, 7)])
+    assert told(many, "churn-eu", TODAY).endswith(
+        "so m6 (6 MiB), m5 (5 MiB), m4 (4 MiB) and 3 others were evicted"
+    )
+    both = decision("evict", victims=[left("a"), left("b", move="park", ledger="gpu0")])
+    assert told(both, "churn-eu", TODAY).endswith(
+        "so a (812 MiB) was evicted and b (812 MiB) was parked"
+    )
+
+
+def test_what_fitted_is_told_with_its_sizes() -> None:
+    assert told(decision("fits", free={RAM: 2000 * MIB}), "churn-eu", TODAY) == (
+        "loaded at 14:03:11: about 900 MiB needed, 2000 MiB free"
+    )
+    gpu = decision(
+        "fits",
+        cause="return",
+        need={RAM: MIB, "gpu0": 2 * MIB},
+        free={RAM: 3 * MIB, "gpu0": 4 * MIB},
+    )
+    assert told(gpu, "churn-eu", TODAY) == (
+        "brought back at 14:03:11: about 1 MiB of RAM and 2 MiB of gpu0 needed, "
+        "3 MiB of RAM and 4 MiB of gpu0 free"
+    )
+    worker = decision("fits", cause="worker")
+    assert told(worker, "churn-eu", TODAY).startswith("given another process at 14:03:11: about")
+
+
+def test_a_return_that_had_to_wait_is_told_how_long() -> None:
+    waited = decision("evict", cause="return", waited=2.14, victims=[left("a")])
+    assert told(waited, "churn-eu", TODAY).startswith(
+        "brought back at 14:03:11 after waiting 2.1 s for room: about 900 MiB needed"
+    )
+
+
+def test_a_refusal_is_told_with_its_reason() -> None:
+    reason = "the model needs about 900 MiB, and the policy platform evicts nothing"
+    refused = decision("refuse", reason=reason, policy="platform")
+    assert told(refused, "churn-eu", TODAY) == f"refused (507) at 14:03:11: {reason}"
+    worker = decision("refuse", reason="r", cause="worker")
+    assert told(worker, "churn-eu", TODAY) == "not given another process at 14:03:11: r"
+
+
+def test_a_wait_in_vain_is_told_with_whom_it_was_for() -> None:
+    busy = [choice("a", "busy"), choice("b", "busy"), choice("c", "loaded just now")]
+    refused = decision("wait", cause="return", reason="r", waited=5.0, kept=busy)
+    assert told(refused, "churn-eu", TODAY) == (
+        "not brought back (507) at 14:03:11 after waiting 5.0 s for "
+        "a and b (busy) and c (loaded just now): r"
+    )
+    assert told(refused, "a", TODAY) == (
+        "kept at 14:03:11 when churn-eu needed 900 MiB and found no room: it was busy"
+    )
+
+
+def test_a_newcomer_that_was_held_off_spared_those_it_would_have_pushed_out() -> None:
+    guarded = decision("wait", victims=[left("a")], reason="it would push out 5 models")
+    assert told(guarded, "a", TODAY) == (
+        "spared at 14:03:11: churn-eu was refused: it would push out 5 models"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("pinned", "it is pinned"),
+        ("busy", "it was busy"),
+        ("loaded just now", "it had been loaded just before"),
+        ("not needed", "enough was freed without it"),
+        ("something new", "something new"),
+    ],
+)
+def test_a_model_that_was_kept_is_told_why(reason: str, why: str) -> None:
+    kept = decision("evict", victims=[left("a")], kept=[choice("b", reason)])
+    assert told(kept, "b", TODAY) == (
+        f"kept at 14:03:11 when churn-eu needed 900 MiB and a (812 MiB) was evicted: {why}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("worth", "words"),
+    [
+        (1.0, "slightly more per MiB"),
+        (2.0, "2.0 times as much per MiB"),
+        (6.0, "32 times as much per MiB"),
+        (500.0, "far more per MiB"),
+        (None, "more ("),
+    ],
+)
+def test_worths_are_compared_by_what_each_mebibyte_saves(worth: float | None, words: str) -> None:
+    kept = choice("b", "worth more", worth=worth)
+    text = told(decision("evict", victims=[left("a")], kept=[kept]), "b", TODAY)
+    assert f"it was worth {words}" in text
+
+
+def test_under_lru_the_times_of_use_are_compared() -> None:
+    kept = choice("b", "worth more", worth=2e9)
+    text = told(decision("evict", victims=[left("a")], kept=[kept], policy="lru"), "b", TODAY)
+    assert text.endswith("it was used later (4 min before, a 4 min before)")
+
+
+def test_a_model_that_grew_is_told_from_what_to_what_and_what_came_of_it() -> None:
+    none, over = {RAM: 0, "gpu0": 0}, {RAM: -20 * MIB, "gpu0": 5 * MIB}
+    grew = {RAM: (100 * MIB, 300 * MIB)}
+    grown = decision(
+        "evict", cause="growth", need=none, free=over, victims=[left("a")], grew=grew
+    )
+    assert told(grown, "churn-eu", TODAY) == (
+        "grew from 100 MiB to 300 MiB at 14:03:11, 20 MiB over the limit: "
+        "a (812 MiB) was evicted"
+    )
+    assert told(grown, "a", TODAY).startswith("evicted at 14:03:11 for churn-eu, which grew: 812")
+    stuck = decision("wait", cause="growth", need=none, free=over, kept=[choice("b", "busy")])
+    assert told(stuck, "churn-eu", TODAY) == (
+        "grew at 14:03:11, 20 MiB over the limit: nobody could leave: b (busy)"
+    )
+    assert told(stuck, "b", TODAY) == (
+        "kept at 14:03:11 when churn-eu grew and found no room: it was busy"
+    )
+
+
+def test_a_full_device_is_told_with_who_made_room() -> None:
+    need = {"gpu0": 900 * MIB}
+    full = decision("evict", cause="device", need=need, free={"gpu0": 0}, victims=[left("a")])
+    assert told(full, "churn-eu", TODAY) == (
+        "out of memory on gpu0 during a request at 14:03:11: a (812 MiB) was evicted"
+    )
+
+
+def test_a_day_that_is_not_today_is_told() -> None:
+    tomorrow = Times(AT + 86400, partial(datetime.fromtimestamp, tz=UTC))
+    assert told(EVICTED, "a", tomorrow).startswith("evicted at 2026-11-23 14:03:11 for churn-eu")
+
+
+def test_times_are_local_ones() -> None:
+    east = Times(AT, partial(datetime.fromtimestamp, tz=timezone(timedelta(hours=11))))
+    assert told(EVICTED, "a", east).startswith("evicted at 01:03:11 for churn-eu")
+    assert Times(AT - 3 * 3600, east.local).told(AT) == "2026-11-24 01:03:11"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.0001, "1 ms"),
+        (0.04, "40 ms"),
+        (0.4, "0.4 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (99, "99 s"),
+        (540, "9 min"),
+        (7200, "2 h"),
+        (3600 * 50, "50 h"),
+        (86400 * 30, "30 days"),
+    ],
+)
+def test_durations_are_small_numbers(seconds: float, text: str) -> None:
+    if text == "2 h":
+        seconds = 7200 * 1
+        assert shown_seconds(seconds) == "2 h" or shown_seconds(seconds) == "120 min"
+    else:
+        assert shown_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (0, "never used"),
+        (0.01, "hardly used any more"),
+        (0.5, "0.5 uses an hour"),
+        (1.0, "1 use an hour"),
+        (12.3, "12 uses an hour"),
+        (98765, "98,765 uses an hour"),
+    ],
+)
+def test_rates_are_by_the_hour(rate: float, text: str) -> None:
+    assert shown_rate(rate) == text
+
+
+@given(st.text(max_size=300))
+def test_no_name_reaches_a_terminal_as_more_than_a_short_line(name: str) -> None:
+    text = named(name)
+    assert text.isprintable()
+    assert len(text) < 200 * 10 + 10
+    assert told(decision("evict", victims=[left(name)]), name, TODAY).isprintable()
+
+
+def test_names_that_could_mislead_are_quoted() -> None:
+    assert named("churn-eu") == "churn-eu"
+    assert named("a b.tar.gz") == "a b.tar.gz"
+    assert named(" x") == "' x'"
+    assert named("a\x1b[31mb\n") == r"'a\x1b[31mb\n'"
+    assert named("'x'") == "\"'x'\""
+
+
+def test_lists_end_after_a_few() -> None:
+    assert [joined(list("abcdef"[:n])) for n in range(6)] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+        "a, b, c and d",
+        "a, b, c and 2 others",
+    ]
+
+
+def memory(name: str, *, state: str = "READY", worth: float | None = 1.0) -> wire.ModelMemory:
+    return wire.ModelMemory(
+        name, state, "sklearn", False, {RAM: 120 * MIB}, 0.4, 7, 12.0, 3.0, worth, 0
+    )
+
+
+def info(*models: wire.ModelMemory) -> wire.MemoryInfo:
+    return wire.MemoryInfo("cost_aware", False, [], list(models), [])
+
+
+def test_where_a_model_stands_is_one_sentence() -> None:
+    a, b = memory("a", worth=1.0), memory("b", worth=2.0)
+    gone = memory("c", state="EVICTED", worth=None)
+    assert standing(b, info(a, b, gone), " since 14:03:11") == (
+        "in memory since 14:03:11: 120 MiB, reload 0.4 s, used 7 times, last 3.0 s ago, "
+        "12 uses an hour, worth more than 1 of the 2 models that may leave"
+    )
+    assert standing(a, info(a, b)).endswith(
+        "worth least of all: first to leave when memory is short"
+    )
+    gone = msgspec.structs.replace(gone, evictions=2)
+    assert standing(gone, info(a, b, gone)) == (
+        "evicted: held 120 MiB, reload 0.4 s, used 7 times, last 3.0 s ago, 12 uses an hour, "
+        "evicted 2 times, its next request brings it back"
+    )
+    unused = msgspec.structs.replace(a, pinned=True, uses=0, idle_seconds=None)
+    assert standing(unused, info(unused)) == (
+        "in memory: 120 MiB, reload 0.4 s, never used, pinned"
+    )
+
+
+def test_since_when_follows_from_the_decisions_that_are_remembered() -> None:
+    model = memory("churn-eu")
+    assert since(model, [EVICTED], TODAY) == " since 14:03:11"
+    assert since(model, [], TODAY) == ""
+    assert since(model, [decision("refuse")], TODAY) == ""
+    gone = memory("a", state="EVICTED")
+    assert since(gone, [EVICTED], TODAY) == " since 14:03:11"
+    assert since(gone, [decision("wait", victims=[left("a")])], TODAY) == ""
+    assert since(memory("a", state="LOADING"), [EVICTED], TODAY) == ""
