@@ -27,6 +27,7 @@ from model_server.errors import ServerError, ServerUnavailable, problem_of
 from model_server.eviction import Evictions
 from model_server.eviction_counts import EvictionCounts
 from model_server.gpus import gpu_probe
+from model_server.growth_relief import GrowthRelief
 from model_server.learned import Learned
 from model_server.lifecycle import Lifecycle
 from model_server.memory.policies import POLICIES
@@ -50,6 +51,7 @@ from model_server.starting import Starter
 from model_server.stats import StatsTable
 from model_server.tasks import Tasks
 from model_server.upkeep import Upkeep
+from model_server.watch import Watch
 
 log = logging.getLogger("modelyard")
 
@@ -180,6 +182,16 @@ class Controller:
             evictions=evictions,
             tasks=tasks,
         )
+        self._growth = GrowthRelief(self._models, self._workers, self._accounts, self._room, tasks)
+        self._watch = Watch(
+            self._workers,
+            stats,
+            ram=self._accounts.ledger,
+            ceiling_bytes=probe.memory_ceiling_bytes(),
+            on_used=self._used,
+            on_growth=self._growth.grown,
+            on_pressure=self._growth.relieve,
+        )
         self._archives = Archives(settings, self._lifecycle.load)
         self._single = None if settings.multi_model else self._single_model()
         self._gateways = Gateways(
@@ -202,7 +214,8 @@ class Controller:
     def _start_background(self) -> None:
         for work in (
             self._workers.watch_time_limits,
-            self._lifecycle.remeasure,
+            self._watch.run,
+            self._growth.remeasure,
             self._upkeep.follow_demand,
             self._tidy_environments,
             self._weigh_server,
@@ -368,6 +381,14 @@ class Controller:
             case wire.ShowDecisions(name, limit):
                 return wire.DecisionsFound(self._records.log.about(name, limit))
         raise ServerError(f"{type(command).__name__} is not known")
+
+    def _used(self, model: Model, times: int, now: float) -> None:
+        """A model has finished so many requests."""
+        self._room.used(model, times, now)
+        resident = model.resident
+        if model.held_bytes:
+            seconds = resident.reload_seconds
+            self._shadows.used(model.name, model.held_bytes, seconds, now, times)
 
     def _memory(self) -> wire.MemoryInfo:
         ledgers = self._accounts.ledgers().values()

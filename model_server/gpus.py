@@ -105,8 +105,14 @@ class NvmlGpus:
         self._nvml: Nvml | None = None
         self._retry_at = clock()
         self._known = [Gpu(index, name, 0, 0) for index, name in enumerate(_names_by_driver())]
-        self.failed: str | None = None
+        self._unread: str | None = None  # why not even the devices can be read
+        self._untold: str | None = None  # why only their processes cannot
         self.knows_processes = False
+
+    @property
+    def failed(self) -> str | None:
+        """Why the numbers are not those of now."""
+        return self._unread or self._untold
 
     def devices(self) -> Sequence[Gpu]:
         """The GPUs as they are now, or as they were when NVML last answered."""
@@ -124,10 +130,18 @@ class NvmlGpus:
             return {}
         try:
             listed = nvml.processes()
-        except Exception as error:  # whatever a dying driver leads to
-            self._fail(error)
+        except Exception as error:  # not for every board, and not for everybody
+            self._miss_processes(error)
             return {}
+        self._untold = None
         return self._attributed(listed)
+
+    def _miss_processes(self, error: Exception) -> None:
+        reason = _reason(error)
+        if reason != self._untold and not self._unread:
+            log.warning("the driver does not say which process uses what of a GPU: %s", reason)
+        self._untold = reason
+        self.knows_processes = False
 
     def _session(self) -> Nvml | None:
         if self._nvml is None and self._clock() >= self._retry_at:
@@ -150,9 +164,9 @@ class NvmlGpus:
             )
             for index, memory in enumerate(nvml.memory())
         ]
-        if self.failed:
+        if self._unread:
             log.info("NVML answers again")
-        self.failed = None
+        self._unread = None
 
     def _attributed(
         self, listed: Sequence[Sequence[tuple[int, int | None]]]
@@ -177,16 +191,14 @@ class NvmlGpus:
         return found if self.knows_processes else {}
 
     def _fail(self, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, ImportError):
-            reason = f"the package nvidia-ml-py is missing (install modelyard[gpu]): {error}"
-        if reason != self.failed:
+        reason = _reason(error)
+        if reason != self._unread:
             log.warning(
                 "GPU memory cannot be read, models are placed by what was last known. NVML: %s. In "
                 "a container it needs NVIDIA_DRIVER_CAPABILITIES=compute,utility",
                 reason,
             )
-        self.failed = reason
+        self._unread = reason
         self._retry_at = self._clock() + _RETRY_SECONDS
         nvml, self._nvml = self._nvml, None
         if nvml is not None:
@@ -240,6 +252,12 @@ class TableOfGpus:
         else:
             self.failed = None
         return self._table
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"the package nvidia-ml-py is missing (install modelyard[gpu]): {error}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _driver_is_here() -> bool:

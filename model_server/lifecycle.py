@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from handlers.types import ModelPlan
 from model_server import model_sockets, wire
@@ -34,8 +33,6 @@ from model_server.tasks import Tasks
 from model_server.upkeep import Upkeep
 
 log = logging.getLogger("modelyard.lifecycle")
-
-_REMEASURE_SECONDS = 10.0
 
 
 class LoadCounts:
@@ -143,18 +140,6 @@ class Lifecycle:
         return wire.ModelPage(models, chosen[-1] if len(names) > limit else None)
 
     # --- what the controller calls --------------------------------------------------------------
-
-    async def remeasure(self) -> None:
-        """Measure models that were used since the last time: memory grows with the first requests.
-
-        Runs for ever.
-        """
-        measured_ns = 0
-        while True:
-            await asyncio.sleep(_REMEASURE_SECONDS)
-            since, measured_ns = measured_ns, time.monotonic_ns()
-            for model, worker in self._workers.used_since(since):
-                await self._accounts.measure(model, [worker])
 
     async def abort_loads(self) -> None:
         """Load nothing more, and give up what is still loading; whoever waits for it hears so."""

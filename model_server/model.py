@@ -87,6 +87,8 @@ class Worker:
     private_bytes: int = 0
     # By how much it has outgrown that since it was measured, as far as it can be told.
     grown_bytes: int = 0
+    # When it was measured last while it was in use, by the monotonic clock.
+    measured_at: float | None = None
     # Whether its device memory can be released while the process stays.
     can_park: bool = False
     # Set when the controller kills it: what its request is told.

@@ -29,6 +29,9 @@ _LOOK_SECONDS = 0.02
 # A device that ran out of memory while it computed gets this share of itself freed, at least.
 _DEVICE_SHARE = 0.05
 
+# A lack of room that nobody asked about is recorded this often.
+_TELL_SECONDS = 1.0
+
 _USAGES_KEPT = 20_000
 
 Evict = Callable[[Victim], None]
@@ -61,6 +64,7 @@ class Room:
         self._counts = counts
         self._evict = evict
         self._change: asyncio.Future[None] | None = None
+        self._told_at = 0.0
         # Of models that are not there: a model that is unloaded and loaded again is no stranger.
         self._usages: OrderedDict[str, Usage] = OrderedDict()
 
@@ -118,12 +122,14 @@ class Room:
         if plan.outcome is Outcome.REFUSE:
             self._refuse(model, need, plan, cause, 0.0)
 
-    def relieve(self, name: str) -> bool:
+    def relieve(self, name: str, more_bytes: int = 0) -> bool:
         """Have models leave for one that has grown, until no ledger is over its limit.
 
-        Returns whether that will be enough.
+        ``more_bytes`` of RAM are in use beyond what the ledger knows. Returns whether that will be
+        enough, those who are leaving already included.
         """
-        return self._free(Need(name, dict.fromkeys(self._accounts.ledgers(), 0)), "growth")
+        need = dict.fromkeys(self._accounts.ledgers(), 0)
+        return self._free(Need(name, {**need, RAM: more_bytes}), "growth")
 
     def free_device(self, model: Model) -> list[str]:
         """Free some of a model's GPU for a request that found it full; who leaves for it.
@@ -169,7 +175,8 @@ class Room:
         enough = plan.outcome in (Outcome.FITS, Outcome.EVICT)
         if plan.outcome is Outcome.EVICT:
             self._carry_out(need, plan, ledgers, cause, 0.0)
-        elif not enough:
+        elif not enough and time.monotonic() - self._told_at > _TELL_SECONDS:
+            self._told_at = time.monotonic()
             self._records.add(need, plan, ledgers, self.policy, cause=cause)
         return enough
 

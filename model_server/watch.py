@@ -89,7 +89,7 @@ class Watch:
         self._count_uses(finished)
         for slot in seen:
             self._see(slot)
-        for slot in seen & self._growths.keys():
+        for slot in seen:
             await self._hold_to_own_limit(slot)
         if self._beyond_bytes > _SMALL_BYTES:
             await self._hold_all_to_the_limit()
@@ -167,10 +167,12 @@ class Watch:
 
     async def _hold_to_own_limit(self, slot: int) -> None:
         """Stop a worker that takes more than its model may."""
-        growth = self._growths[slot]
+        growth = self._growths.get(slot)
+        if growth is None or not _may_be_stopped(growth.worker):
+            return
         model, _ = self._workers.by_slot[slot]
-        reason = own_overrun(_grown(model, growth))
-        if reason is None or not _may_be_stopped(growth.worker):
+        limit = model.plan.settings.max_memory_bytes
+        if not limit or growth.estimated_bytes <= limit:
             return
         await self._measure(growth)
         reason = own_overrun(_grown(model, growth))

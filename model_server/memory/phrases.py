@@ -36,7 +36,7 @@ def shown_seconds(seconds: float) -> str:
     if seconds < 0.0995:
         return f"{max(round(seconds * 1000), 1)} ms"
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     for unit, name in ((1.0, "s"), (_MINUTE, "min"), (_HOUR, "h")):
         if seconds < 99.5 * unit:
             return f"{seconds / unit:.0f} {name}"

@@ -41,31 +41,12 @@ class Sample:
     took: float
 
 
-def predict_bytes(
-    *, weight_bytes: int, learned_bytes: int | None, workers: int, shared: bool
-) -> int:
-    """What a load will take: what it took last time, else its weights and a floor for each process.
-
-    ``shared`` says that workers beyond the first are forked from a process that holds the weights.
-    """
-    if learned_bytes is not None:
-        return learned_bytes
-    return ram_estimate(weight_bytes=weight_bytes, workers=workers, shared=shared)
-
-
-def ram_estimate(*, weight_bytes: int, workers: int, shared: bool) -> int:
-    """The plain estimate of RAM: weights, and a floor for each process.
-
-    ``shared`` says that workers beyond the first are forked from a process that holds the weights.
-    """
-    if shared and workers > 1:
-        return weight_bytes + FLOOR_BYTES * (workers + 1)
-    return (weight_bytes + FLOOR_BYTES) * workers
-
-
 def predict_ram(*, weight_bytes: int, workers: int, shared: bool, samples: Sequence[Sample]) -> int:
-    """RAM that a model never seen will take, given what others of its framework took."""
-    estimate = ram_estimate(weight_bytes=weight_bytes, workers=workers, shared=shared)
+    """RAM that a model never seen will take, given what others of its framework took.
+
+    ``shared`` says that workers beyond the first are forked from a process that holds the weights.
+    """
+    estimate = _ram_estimate(weight_bytes=weight_bytes, workers=workers, shared=shared)
     return round(estimate * _bytes_ratio(weight_bytes, FLOOR_BYTES, samples))
 
 
@@ -89,6 +70,13 @@ def predict_seconds(*, weight_bytes: int, samples: Sequence[Sample]) -> float:
 def predict_worker_bytes(present_bytes: Sequence[int]) -> int:
     """What one more worker will take: as much as the largest of those that the model has."""
     return max([*present_bytes, FLOOR_BYTES])
+
+
+def _ram_estimate(*, weight_bytes: int, workers: int, shared: bool) -> int:
+    """Weights, and a floor for each process."""
+    if shared and workers > 1:
+        return weight_bytes + FLOOR_BYTES * (workers + 1)
+    return (weight_bytes + FLOOR_BYTES) * workers
 
 
 def _bytes_ratio(weight_bytes: int, floor_bytes: int, samples: Sequence[Sample]) -> float:

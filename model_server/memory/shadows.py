@@ -19,6 +19,11 @@ class ShadowTotals:
 class Shadows:
     """First version: knows nothing."""
 
+    def used(
+        self, name: str, size_bytes: int, reload_seconds: float, now: float, times: int
+    ) -> None:
+        """A model was used."""
+
     def totals(self) -> Sequence[ShadowTotals]:
         """The score of each policy."""
         return ()

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from model_server import probe
 
 MIB = 1 << 20
@@ -72,6 +74,46 @@ def test_a_zombie_holds_nothing() -> None:
 
 def test_the_ceiling_is_never_above_the_machine() -> None:
     assert 0 < probe.memory_ceiling_bytes() <= probe.machine_memory_bytes()
+
+
+LIMITED = """
+import os, pathlib, sys
+own = [line.split(":")[2] for line in open("/proc/self/cgroup").read().splitlines()
+       if line.split(":")[1] == "memory"][0]
+group = pathlib.Path("/sys/fs/cgroup/memory" + own, f"modelyard-test-{os.getpid()}")
+group.mkdir()
+home = group.parent / "cgroup.procs"
+try:
+    (group / "memory.limit_in_bytes").write_text(str(200 << 20))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    from model_server import probe
+    print(probe.memory_ceiling_bytes(), end=" ")
+    before = probe.memory_use_bytes()
+    data = bytearray(b"x") * (50 << 20)
+    print(probe.memory_use_bytes() - before)
+finally:
+    home.write_text(str(os.getpid()))
+    group.rmdir()
+"""
+
+
+def may_make_groups() -> bool:
+    lines = [line.split(":") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    own = [path for _, controllers, path in lines if controllers == "memory"]
+    return bool(own) and os.access(f"/sys/fs/cgroup/memory{own[0]}/cgroup.procs", os.W_OK)
+
+
+@pytest.mark.skipif(not may_make_groups(), reason="control groups (v1) cannot be made here")
+def test_in_a_group_with_a_limit_that_is_the_ceiling_and_growth_is_seen() -> None:
+    printed = subprocess.check_output([sys.executable, "-c", LIMITED], text=True)
+    ceiling, grown = map(int, printed.split())
+    assert ceiling == 200 * MIB
+    assert 49 * MIB < grown < 60 * MIB
+
+
+def test_without_a_limit_the_use_is_unknown_and_with_one_it_is_below_it() -> None:
+    use = probe.memory_use_bytes()
+    assert use is None or 0 < use <= probe.memory_ceiling_bytes()
 
 
 def test_a_process_without_children_has_none() -> None:

@@ -56,6 +56,12 @@ class Batching:
         self.seen.append([request.body for request in batch])
         return self.answers(batch)
 
+    def park(self) -> None:
+        self.seen.append([b"park"])
+
+    def restore(self) -> None:
+        self.seen.append([b"restore"])
+
 
 def echo(batch: Sequence[Request]) -> list[Response | HandlerError]:
     return [Response(request.body, "text/plain") for request in batch]

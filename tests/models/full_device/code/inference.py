@@ -1,0 +1,36 @@
+"""Raises what PyTorch raises when a GPU is full, as often as the file $FULL has lines left.
+
+Writes each request to $ASKED. The body is what it answers; "stream" is answered in two chunks.
+"""
+
+import os
+from pathlib import Path
+
+
+def model_fn(model_dir):
+    return None
+
+
+def check():
+    file = Path(os.environ["FULL"])
+    lines = file.read_text().splitlines()
+    if lines:
+        file.write_text("\n".join(lines[1:]))
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def transform_fn(model, body, content_type, accept):
+    with open(os.environ["ASKED"], "a") as file:
+        file.write(f"{body}\n")
+    if body == "stream":
+        return chunks()
+    if body == "host":
+        raise MemoryError("of the host")
+    check()
+    return body
+
+
+def chunks():
+    yield "begun,"
+    check()
+    yield "ended"
