@@ -66,6 +66,17 @@ def memory_group(root: Path = Path("/")) -> MemoryGroup | None:
     return min(_limited(root), key=lambda group: group.limit_bytes, default=None)
 
 
+def oom_counters(root: Path = Path("/")) -> Iterator[Path]:
+    """Files with a line ``oom_kill N`` for this process's groups, the nearest first."""
+    paths = _own_paths(root)
+    for mount in _V2_MOUNTS:
+        for directory in _directories(root / mount, paths.get("", "/")):
+            yield directory / "memory.events"
+    for directory in _directories(root / _V1_MOUNT, paths.get("memory", "/")):
+        yield directory / "memory.oom_control"
+    yield root / "proc/vmstat"
+
+
 def _limited(root: Path) -> Iterator[MemoryGroup]:
     paths = _own_paths(root)
     for mount in _V2_MOUNTS:

@@ -143,6 +143,7 @@ class Controller:
             stats,
             self._zygotes,
             lambda model, worker, code: self._upkeep.worker_died(model, worker, code),
+            models_bytes=lambda: self._accounts.ledger().models_bytes,
         )
         tasks = Tasks()
         self._environments = Environments(

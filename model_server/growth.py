@@ -38,6 +38,11 @@ class Growth:
         self._measured = -1
         self._offset = 0
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been stopped already, so that what it takes will soon be back."""
+        return self.worker.verdict is not None
+
     def look(self) -> None:
         """Bring ``estimated_bytes`` up to date. Raises ProcessLookupError when it is gone."""
         fields = os.pread(self._statm, 128, 0).split()

@@ -6,45 +6,20 @@ A process killed for lack of memory looks like any that got SIGKILL.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
+from model_server.cgroups import oom_counters
 
 # Deaths so soon after one for lack of memory are of the same cause.
 _SAME_CAUSE_SECONDS = 1.0
 
 
-def oom_counters(own: str, mounted: Path = _CGROUPS) -> list[Path]:
-    """Where kills are counted, the nearest first; ``own`` is the text of ``/proc/self/cgroup``.
-
-    In a container the group's own files lie at the root of what is mounted; else at its path.
-    """
-    found = []
-    for line in own.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            root, name = mounted, "memory.events"
-        elif "memory" in controllers.split(","):
-            root, name = mounted / "memory", "memory.oom_control"
-        else:
-            continue
-        found += [root / path.lstrip("/") / name, root / name]
-    return [*dict.fromkeys(found), Path("/proc/vmstat")]
-
-
-def _own_group() -> str:
-    try:
-        return Path("/proc/self/cgroup").read_text()
-    except OSError:
-        return ""
-
-
 class OomKills:
-    """Kills for lack of memory in this control group; where there is none, on the machine."""
+    """Kills for lack of memory in this control group; where nobody counts these, on the machine."""
 
-    def __init__(self, counters: Sequence[Path] | None = None) -> None:
-        places = oom_counters(_own_group()) if counters is None else counters
+    def __init__(self, counters: Iterable[Path] | None = None) -> None:
+        places = oom_counters() if counters is None else counters
         self._counter = next((path for path in places if _count(path) is not None), None)
         self._seen = self.count()
         self._until = 0.0

@@ -37,8 +37,10 @@ _ROUND_SECONDS = 2.0
 
 _MOST_IN_TURN = 100
 
-# Below this, growth is not worth adding up the ledger.
+# The ledger is not worth adding up before models have outgrown it by so much together, or so much
+# of what the kernel grants is in use.
 _SMALL_BYTES = 1 << 20
+_AMPLE_SHARE = 0.8
 
 
 class Watch:
@@ -49,7 +51,7 @@ class Watch:
     ``time.monotonic()``; ``on_growth`` that a worker takes so many bytes now, noticeably more than
     when it was measured; ``on_pressure`` that so many bytes are missing, and says whether it can
     help (it is asked at each look while they are). Who is over a limit and cannot be helped is
-    stopped.
+    stopped. ``in_use()`` is what the kernel says is in use, None where it does not.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Watch:
         on_used: Callable[[Model, int, float], None],
         on_growth: Callable[[Model, Worker, int], None],
         on_pressure: Callable[[int], bool],
+        in_use: Callable[[], int | None] = probe.memory_use_bytes,
     ) -> None:
         self._workers = workers
         self._stats = stats
@@ -70,6 +73,8 @@ class Watch:
         self._on_used = on_used
         self._on_growth = on_growth
         self._on_pressure = on_pressure
+        self._in_use = in_use
+        self._ample_bytes = ceiling_bytes * _AMPLE_SHARE
         self._finished: list[int] = []
         self._growths: dict[int, Growth] = {}
         self._beyond_bytes = 0
@@ -91,8 +96,9 @@ class Watch:
             self._see(slot)
         for slot in seen:
             await self._hold_to_own_limit(slot)
-        if self._beyond_bytes > _SMALL_BYTES:
-            await self._hold_all_to_the_limit()
+        in_use = self._in_use()
+        if self._beyond_bytes > _SMALL_BYTES or (in_use or 0) > self._ample_bytes:
+            await self._hold_all_to_the_limit(in_use)
 
     def close(self) -> None:
         """Give all descriptors back."""
@@ -179,15 +185,16 @@ class Watch:
         if reason is not None and _may_be_stopped(growth.worker):
             self._workers.stop_for(model, growth.worker, OutOfMemory(reason).problem())
 
-    async def _hold_all_to_the_limit(self) -> None:
+    async def _hold_all_to_the_limit(self, in_use: int | None) -> None:
         """When all together take too much: have somebody leave, else stop who has grown most."""
-        found = self._excess()
-        if found is None:
+        if self._excess(in_use) is None:
             return
         for slot in list(self._growths):
             self._see(slot)
-        found = self._excess()
-        if found is None or (not found.is_urgent and self._on_pressure(found.excess_bytes)):
+        found = self._excess(in_use)
+        if found is None or any(growth.is_ending for growth in self._growths.values()):
+            return
+        if not found.is_urgent and self._on_pressure(found.excess_bytes):
             return
         candidates = {
             _grown(model, growth): (model, growth)
@@ -197,9 +204,11 @@ class Watch:
         most = culprit(candidates)
         if most is not None:
             await self._stop_for_all(*candidates[most], found)
+        elif found.is_urgent:
+            self._on_pressure(found.excess_bytes)
 
-    def _excess(self) -> Excess | None:
-        return excess(self._ram(), self._beyond_bytes, self._ceiling_bytes)
+    def _excess(self, in_use: int | None) -> Excess | None:
+        return excess(self._ram(), self._beyond_bytes, self._ceiling_bytes, in_use)
 
     def _watched(self) -> list[tuple[Model, Growth]]:
         return [(self._workers.by_slot[slot][0], growth) for slot, growth in self._growths.items()]

@@ -88,6 +88,19 @@ def preload() -> None:
             path = path.with_suffix(".safetensors")
             save_file(net.state_dict(), path)
             _warm_up(net, path)
+        _warm_up_script(net, path.with_suffix(".ts"))
+
+
+def _warm_up_script(net: Any, path: Path) -> None:
+    """Run a TorchScript module as often as its executor needs to make up its mind."""
+    import torch
+
+    script: Callable[..., Any] = torch.jit.script
+    load_script: Callable[..., Any] = torch.jit.load
+    script(net).save(str(path))
+    model = load_script(path, map_location="cpu").eval()
+    for _ in range(3):
+        output_fn(predict_fn(input_fn(b"[[1, 2]]", JSON), model), JSON, JSON)
 
 
 def _warm_up(net: Any, path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import resource
 import sys
 
 from handlers.errors import DeviceOutOfMemory, HandlerError, ModelLoadError, PredictionFailed
@@ -38,6 +39,9 @@ DEVICE_PHRASES = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "cudaErrorMemoryAllocation",  # XGBoost
 )
+
+# What telling of an error takes, source lines of its traceback included, with a lot to spare.
+_ROOM_BYTES = 4 << 20
 
 # How native libraries say that memory is short, in a RuntimeError or ImportError.
 OUT_OF_MEMORY_PHRASES = (
@@ -86,26 +90,52 @@ def _text(error: BaseException) -> str:
 
 def load_error(error: Exception) -> ModelLoadError:
     """The error of a load that the model's code failed; raise it ``from`` the original."""
+    _make_room(error)
     if isinstance(error, ModelLoadError):
         return error
     if is_out_of_memory(error):
-        return ModelLoadError(describe(error), status=INSUFFICIENT_STORAGE)
+        return ModelLoadError(describe(error) + _limit(), status=INSUFFICIENT_STORAGE)
     return ModelLoadError(_of_main(error) or describe(error) + _advice(error))
 
 
 def prediction_error(error: Exception) -> HandlerError:
     """The error of a request that the model's code failed; raise it ``from`` the original."""
+    _make_room(error)
     if isinstance(error, HandlerError):
         return error
     if is_device_out_of_memory(error):
         return DeviceOutOfMemory(describe(error))
     if is_out_of_memory(error):
-        return PredictionFailed(describe(error), status=INSUFFICIENT_STORAGE)
+        return PredictionFailed(describe(error) + _limit(), status=INSUFFICIENT_STORAGE)
     status = chosen_status(error)
     message = getattr(error, "message", None)
     if status is not None and isinstance(message, str):
         return PredictionFailed(message, status=status)  # the author's words for the client
     return PredictionFailed(describe(error), status=status)
+
+
+def _limit() -> str:
+    """What to say of the limit of this process, if it has one."""
+    if resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY:
+        return ""
+    return (
+        ". The model's process may take no more memory than max_memory_bytes or, without it, what "
+        "all models have together"
+    )
+
+
+def _make_room(error: Exception) -> None:
+    """Let a process that has used up its limit of memory say so: that takes some, too."""
+    if not isinstance(error, MemoryError):
+        return
+    try:
+        bytearray(_ROOM_BYTES)
+    except MemoryError:
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if soft != resource.RLIM_INFINITY:
+            more = soft + _ROOM_BYTES
+            more = more if hard == resource.RLIM_INFINITY else min(more, hard)
+            resource.setrlimit(resource.RLIMIT_DATA, (more, hard))
 
 
 def failure(error: Exception) -> HandlerError:

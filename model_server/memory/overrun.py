@@ -48,17 +48,24 @@ class Excess:
     is_urgent: bool
 
 
-def excess(ledger: Ledger, grown_bytes: int, ceiling_bytes: int) -> Excess | None:
+def excess(
+    ledger: Ledger, grown_bytes: int, ceiling_bytes: int, in_use_bytes: int | None = None
+) -> Excess | None:
     """None while everything is within the limit.
 
-    ``grown_bytes`` is by how much models have outgrown what the ledger says of them, and
-    ``ceiling_bytes`` what the kernel grants.
+    ``grown_bytes`` is by how much models have outgrown what the ledger says of them;
+    ``ceiling_bytes`` what the kernel grants, and ``in_use_bytes`` what it says is in use of that
+    (None: it does not), which counts also what the ledger knows nothing of.
     """
     taken = ledger.overhead_bytes + ledger.held_bytes + grown_bytes
     limit = min(ledger.limit_bytes, ceiling_bytes)
     patience = limit + (ceiling_bytes - limit) * _PATIENT_SHARE
-    is_urgent = taken + ledger.leaving_bytes > patience and taken > limit
-    return Excess(taken - limit, is_urgent) if taken > limit else None
+    in_use = (in_use_bytes or 0) - ledger.leaving_bytes
+    is_urgent = max(taken, in_use) > patience
+    if not is_urgent:
+        in_use = 0  # short of that, the ledger's word counts
+    over = max(taken, in_use) - limit
+    return Excess(over, is_urgent) if over > 0 else None
 
 
 def own_overrun(process: Grown) -> str | None:

@@ -32,6 +32,7 @@ from model_server.oom import OomKills
 from model_server.placement import gpu_for
 from model_server.processes.children import describe_exit, group_is_gone, kill
 from model_server.processes.fork_channel import ForkChannel, ForkParentDied
+from model_server.processes.moves import Moves
 from model_server.processes.zygotes import Zygote, ZygotePool
 from model_server.settings import Settings
 from model_server.stats import LAST_USED_NS, STARTED, StatsTable
@@ -71,7 +72,7 @@ class Workers:
         self._ids = itertools.count(1)
         self._by_pid: dict[int, tuple[Model, Worker]] = {}
         self._fates: OrderedDict[int, Problem] = OrderedDict()
-        self._moves: dict[Worker, asyncio.Future[wire.Moved]] = {}
+        self._moves = Moves(self._death)
 
     async def start(self, model: Model, listener: socket.socket) -> None:
         """Add a worker and return when it has loaded. Raises why it has not.
@@ -145,32 +146,9 @@ class Workers:
         """Return when all its workers are back on their GPU. Raises ServerError as ``park``."""
         await self._move(model, wire.Restore(), self._settings.load_timeout_seconds)
 
-    async def _move(self, model: Model, order: wire.WorkerOrder, limit: float) -> None:
+    async def _move(self, model: Model, order: wire.WorkerOrder, limit_seconds: float) -> None:
         workers = [worker for worker in model.workers if worker.ready and not worker.leaving]
-        moves = (self._move_one(worker, order, limit) for worker in workers)
-        for outcome in await asyncio.gather(*moves, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _move_one(self, worker: Worker, order: wire.WorkerOrder, limit: float) -> None:
-        moved = self._moves[worker] = asyncio.get_running_loop().create_future()
-        either: list[asyncio.Future[Any]] = [moved, worker.exited]
-        try:
-            worker.leash.send(wire.encode(order))
-            await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        except OSError:
-            raise WorkerDied("the model's process does not listen any more") from None
-        finally:
-            del self._moves[worker]
-        if moved.done():
-            problem = moved.result().problem
-            if problem is not None:
-                raise ProblemError(problem)
-        elif worker.exited.done():
-            how = describe_exit(worker.exited.result())
-            raise WorkerDied(f"the model's process {how} while its weights were moved")
-        else:
-            raise ModelTimeout(f"moving the weights took more than {limit:g} seconds")
+        await self._moves.move(workers, order, limit_seconds)
 
     def _make_template(self, model: Model, worker: Worker) -> None:
         worker.forks = ForkChannel(
@@ -360,7 +338,7 @@ class Workers:
             data = b""
         if not data:
             asyncio.get_running_loop().remove_reader(worker.leash)
-            if not worker.word.done() or worker in self._moves:
+            if not worker.word.done() or (worker in self._moves and not worker.leaving):
                 kill(worker.pid)  # its code closed the leash: we would wait for ever for its word
             return
         try:
@@ -372,13 +350,7 @@ class Workers:
         if not worker.word.done():
             worker.word.set_result(word)
         elif isinstance(word, wire.Moved):
-            self._moved(worker, word)
-
-    def _moved(self, worker: Worker, word: wire.Moved) -> None:
-        worker.private_bytes = word.private_bytes
-        moved = self._moves.get(worker)
-        if moved is not None and not moved.done():
-            moved.set_result(word)
+            self._moves.heard(worker, word)
 
     def _forget(self, model: Model, worker: Worker, code: int) -> None:
         if worker.forks is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ MIB = 1 << 20
 UNLIMITED_V1 = 9223372036854771712
 
 
-def lay_out(root: Path, files: dict[str, object], *, own: str = "") -> Path:
+def lay_out(root: Path, files: Mapping[str, object], *, own: str = "") -> Path:
     """A tree of files; ``own`` is the text of /proc/self/cgroup."""
     (root / "proc/self").mkdir(parents=True)
     if own:

@@ -20,6 +20,7 @@ def check():
 
 
 def transform_fn(model, body, content_type, accept):
+    body = body.decode()
     with open(os.environ["ASKED"], "a") as file:
         file.write(f"{body}\n")
     if body == "stream":

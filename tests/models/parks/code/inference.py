@@ -11,6 +11,8 @@ import os
 import time
 from pathlib import Path
 
+PARKED_BYTES = 1 << 20  # a process that has used a GPU never leaves it whole
+
 
 def hold(count):
     folder = os.environ.get("GPU_DIR")
@@ -30,7 +32,7 @@ def move(model, what, on_gpu):
     if what in fails:
         raise RuntimeError(f"cannot {what}")
     model["on_gpu"] = on_gpu
-    hold(int(os.environ.get("GPU_BYTES", "0")) if on_gpu else 0)
+    hold(int(os.environ.get("GPU_BYTES", "0")) if on_gpu else PARKED_BYTES)
 
 
 def model_fn(model_dir):
