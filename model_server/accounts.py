@@ -6,6 +6,7 @@ The decisions are those of ``memory``; here are the numbers that they are made w
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from handlers.types import ModelPlan
@@ -50,6 +51,9 @@ class Accounts:
         self._gpus = gpus
         self._devices: Sequence[Gpu] = ()
         self._on_devices: Mapping[int, Mapping[int, int]] = {}
+        self._others: dict[int, int] = {}
+        self._looking = asyncio.Lock()
+        self._looked_ns = 0
 
     # --- ledgers --------------------------------------------------------------------------------
 
@@ -64,7 +68,7 @@ class Accounts:
         limits = {RAM: (self._limit_bytes, self._overhead_bytes())}
         for gpu in self._devices:
             limit = self._gpu_limit_bytes or int(gpu.total_bytes * USABLE_GPU_SHARE)
-            limits[gpu_ledger(gpu.index)] = (limit, self._taken_by_others(gpu))
+            limits[gpu_ledger(gpu.index)] = (limit, self._others.get(gpu.index, 0))
         return {
             name: Ledger(name, limit, overhead, held.get(name, 0), leaving.get(name, 0))
             for name, (limit, overhead) in limits.items()
@@ -74,22 +78,29 @@ class Accounts:
         """The ledger of the host's RAM."""
         return self.ledgers()[RAM]
 
-    def _taken_by_others(self, gpu: Gpu) -> int:
-        """What somebody else's processes use of a GPU, as far as that can be told."""
+    def _taken_by_others(self, gpu: Gpu, pids: Collection[int]) -> int:
+        """What processes other than these use of a GPU, as far as that can be told."""
         if not self._gpus.knows_processes:
-            return 0
-        pids = {worker.pid for model in self._models.values() for worker in model.processes}
+            return gpu.before_bytes
         ours = sum(used.get(gpu.index, 0) for pid, used in self._on_devices.items() if pid in pids)
         return max(gpu.used_bytes - ours, 0)
 
     async def look_at_gpus(self) -> None:
         """Take what each GPU and each process on it uses, off the loop."""
-        self._devices = await asyncio.to_thread(self._gpus.devices)
-        if self._devices:
-            self._on_devices = await asyncio.to_thread(self._gpus.process_bytes)
+        async with self._looking:
+            began_ns, pids = time.monotonic_ns(), self._pids()
+            devices = await asyncio.to_thread(self._gpus.devices)
+            if devices:
+                self._on_devices = await asyncio.to_thread(self._gpus.process_bytes)
+            self._devices, self._looked_ns = devices, began_ns
+            pids |= self._pids()  # those that have ended meanwhile are not others, nor are new ones
+            self._others = {gpu.index: self._taken_by_others(gpu, pids) for gpu in devices}
             for model in self._models.values():
                 if model.gpu is not None and model.state in (State.READY, State.PARKED):
                     self.count(model)
+
+    def _pids(self) -> set[int]:
+        return {worker.pid for model in self._models.values() for worker in model.processes}
 
     # --- before a load --------------------------------------------------------------------------
 
@@ -160,21 +171,31 @@ class Accounts:
     def count(self, model: Model) -> None:
         """Count a model with what its processes were measured to take, and learn nothing."""
         held = {RAM: sum(worker.private_bytes for worker in model.processes)}
-        if model.gpu is not None:
-            name = gpu_ledger(model.gpu)
-            measured = sum(
-                self._on_devices.get(worker.pid, {}).get(model.gpu, 0) for worker in model.processes
-            )
-            taken = measured or model.resident.held.get(name, 0)
-            if taken:
-                held[name] = taken
+        if model.gpu is not None and (taken := self._on_device(model, model.gpu)):
+            held[gpu_ledger(model.gpu)] = taken
+        if not all(worker.ready for worker in model.processes):  # what they will take stays theirs
+            for name, count in model.resident.held.items():
+                held[name] = max(held.get(name, 0), count)
         model.hold(held)
         model.reserved = False
 
-    def check(self) -> str:
-        """Why what models hold is more than there is, empty when it is not."""
-        for ledger in self.ledgers().values():
-            if reason := overrun(ledger):
+    def _on_device(self, model: Model, gpu: int) -> int:
+        """What it takes of its GPU: measured, where all its processes could be seen."""
+        taken = sum(self._on_devices.get(worker.pid, {}).get(gpu, 0) for worker in model.processes)
+        if self.sees(model):
+            return taken
+        return max(taken, model.resident.held.get(gpu_ledger(gpu), 0))
+
+    def sees(self, model: Model) -> bool:
+        """Whether the latest look at the GPUs shows what all processes of a model take there."""
+        latest_ns = max((worker.ready_ns for worker in model.processes), default=0)
+        return self._gpus.knows_processes and latest_ns < self._looked_ns
+
+    def check(self, model: Model) -> str:
+        """Why there is less than nothing left where a model is; empty when that is not so."""
+        ledgers = self.ledgers()
+        for name in model.resident.held:
+            if name in ledgers and (reason := overrun(ledgers[name])):
                 return reason
         return ""
 

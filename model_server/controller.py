@@ -34,7 +34,7 @@ from model_server.memory.policies import POLICIES
 from model_server.memory.shadows import Shadows
 from model_server.memory_report import memory_report
 from model_server.metrics import GatewayTotals, snapshot
-from model_server.model import Model
+from model_server.model import Model, State
 from model_server.model_dirs import shown
 from model_server.processes.children import Children, kill_group
 from model_server.processes.gateways import Gateways
@@ -275,7 +275,13 @@ class Controller:
                 for model in self._models.values()
                 if model.environment is not None and model.environment.key
             }
-            self._zygotes.close_unused(used)
+            # The packages of an evicted model stay on disk, but nothing of it in memory.
+            present = {
+                (model.plan.framework, model.environment_key)
+                for model in self._models.values()
+                if model.state is not State.EVICTED
+            }
+            self._zygotes.close_unused(used & present)
             await self._environments.collect({key for _, key in used} | self._zygotes.environments)
             await asyncio.sleep(_TIDY_SECONDS)
 
@@ -294,6 +300,7 @@ class Controller:
 
     async def _load_first(self) -> None:
         """Load what is to be there from the start."""
+        await self._accounts.look_at_gpus()
         if self._single is not None:
             await self._single.start()
         for entry in self._settings.load_models:

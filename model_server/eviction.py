@@ -25,6 +25,7 @@ from model_server.errors import (
 from model_server.eviction_counts import EvictionCounts
 from model_server.memory.ledger import RAM, gpu_ledger, shown_bytes
 from model_server.memory.plan import Move, Victim
+from model_server.memory.prediction import GPU_FLOOR_BYTES
 from model_server.model import Model, State
 from model_server.model_dirs import shown
 from model_server.processes.workers import Workers
@@ -70,7 +71,10 @@ class Evictions:
         """Withdraw a model that is to leave, and go on with that beside the caller."""
         model = self._models[victim.resident.name]
         parks = victim.move is Move.PARK
-        model_sockets.withdraw(model)
+        if parks:
+            model_sockets.hide(model)
+        else:
+            model_sockets.withdraw(model)
         model.move(State.EVICTING)
         held = dict(model.resident.held)
         model.leaves = (victim.ledger,) if parks else tuple(held)
@@ -117,6 +121,7 @@ class Evictions:
             return
         freed = self._count_parked(model)
         model.leaves = ()
+        model.resident.parked_bytes = None  # it cannot be parked once more
         model.evictions += 1
         model.evicted_at = time.monotonic()
         model.move(State.PARKED)
@@ -126,24 +131,39 @@ class Evictions:
     def _count_parked(self, model: Model) -> str:
         """Count what the parked model holds; what it gave back, in words."""
         assert model.gpu is not None
-        before = model.resident.held.get(gpu_ledger(model.gpu), 0)
+        device, held = gpu_ledger(model.gpu), model.resident.held
+        before = held.get(device, 0)
+        if not self._accounts.sees(model):
+            rest = min(before, GPU_FLOOR_BYTES * len(model.workers))
+            model.hold({**held, device: rest})
         self._accounts.count(model)
-        return shown_bytes(before - model.resident.held.get(gpu_ledger(model.gpu), 0))
+        return shown_bytes(before - model.resident.held.get(device, 0))
 
     # --- and back -------------------------------------------------------------------------------
 
     async def bring_back(self, model: Model) -> None:
-        """Return when a model that is away serves again. Raises ServerError when it will not."""
-        if model.state is State.FAILED:
-            _check_rested(model)
-        if model.returning is None or model.returning.done():
+        """Return when a model that is away serves again. Raises ServerError when it will not.
+
+        Whoever asks while it is on its way waits for the same return.
+        """
+        if model.returning is None:
+            if model.state is State.FAILED:
+                _check_rested(model)
             self.room.asked_for(model)
-            model.returning = self._tasks.spawn(self._return(model))
+            came_from = model.state
+            model.move(State.LOADING)
+            model.problem = None
+            model.returning = self._tasks.spawn(self._return(model, came_from))
         await asyncio.shield(model.returning)
 
-    async def _return(self, model: Model) -> None:
-        came_from, began = model.state, time.monotonic()
-        model.move(State.LOADING)
+    async def _return(self, model: Model, came_from: State) -> None:
+        try:
+            await self._try_to_return(model, came_from)
+        finally:
+            model.returning = None
+
+    async def _try_to_return(self, model: Model, came_from: State) -> None:
+        began = time.monotonic()
         try:
             if came_from is State.PARKED and await self._unpark(model):
                 tier = "parked"
@@ -155,8 +175,7 @@ class Evictions:
             BaseExceptionGroup,
         ) as error:  # whatever it is, another try must be possible
             raise await self._stays_away(model, came_from, problem_of(error)) from error
-        model.problem = None
-        model.failures_in_a_row = 0
+        model.failures_in_a_row = model.failed_starts = model.lost_workers = 0
         seconds = time.monotonic() - began
         self._counts.returned(tier, seconds)
         log.info("back from %s in %.3f s", tier, seconds, extra={"model": model.name})
@@ -168,21 +187,26 @@ class Evictions:
     async def _unpark(self, model: Model) -> bool:
         """Move the weights back to the device; False when it has to be loaded again instead."""
         began = time.monotonic()
+        if model.ready_workers < model.wanted_workers:  # some died while it was parked
+            await self._end(model)
+            return False
         need = self._accounts.need(model)
         need.pop(RAM)
         await self.room.take(model, need, "return")
+        if model.is_leaving:
+            raise unloaded_meanwhile(model)
         try:
             await self._workers.restore(model)
+            await self._accounts.look_at_gpus()
+            self.starter.check_alive(model)
         except ServerError as error:
             log.warning("cannot be unparked: %s", error.message, extra={"model": model.name})
             await self._end(model)
             return False
-        if model.is_leaving:
-            raise unloaded_meanwhile(model)
         resident = model.resident
         resident.unpark_seconds += _LATEST * (time.monotonic() - began - resident.unpark_seconds)
-        await self._accounts.look_at_gpus()
         self._accounts.count(model)
+        self.starter.may_park(model)
         self.starter.show(model)
         return True
 
@@ -191,6 +215,7 @@ class Evictions:
         if model.is_leaving:  # whoever unloads it cleans up
             return unloaded_meanwhile(model)
         log.error("does not come back: %s", problem.message, extra={"model": model.name})
+        model.counted_ahead = 0  # what was asked for will not be finished
         no_room = problem.status == OutOfMemory.status
         if came_from is State.PARKED and no_room and model.processes:
             self._accounts.count(model)

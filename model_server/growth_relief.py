@@ -53,7 +53,7 @@ class GrowthRelief:
     async def measure(self, model: Model, worker: Worker) -> None:
         """Measure a worker, and make room if models now hold more than there is."""
         await self._accounts.measure(model, [worker])
-        if model.state is State.READY and self._accounts.check():
+        if model.state is State.READY and self._accounts.check(model):
             self._room.relieve(model.name)
 
     def relieve(self, excess_bytes: int) -> bool:

@@ -156,8 +156,8 @@ class Learned:
         if not self._path:
             return
         self._dirty = False
-        known = list(self._footprints.items())  # in one step: the loop may be learning
-        rows = [_Row(*artifact, took) for artifact, took in known if _is_text(artifact.url)]
+        known = self._footprints.copy()  # in one step, unlike list(): the loop may be learning
+        rows = [_Row(*which, took) for which, took in known.items() if _is_text(which.url)]
         try:
             _replace(Path(self._path), msgspec.json.encode(_File(1, rows)))
         except OSError as error:

@@ -111,7 +111,7 @@ class Lifecycle:
             model = self._find(name)
             if model.state is State.READY:
                 return
-            if model.state in AWAY:
+            if model.state in AWAY or model.returning is not None:
                 self._check_running()
                 await self._evictions.bring_back(model)
             else:

@@ -47,7 +47,7 @@ def _model(model: Model, policy: Policy, now: float) -> wire.ModelMemory:
     usage, held = resident.usage, resident.held
     idle = now - usage.last_used
     scarce = next((name for name in held if name != RAM), RAM)
-    worth = policy.keep(resident, scarce, resident.reload_seconds) if held else None
+    worth = policy.keep(resident, scarce, resident.reload_seconds, now) if held else None
     return wire.ModelMemory(
         model_name=model.name,
         state=model.state.value,

@@ -176,6 +176,8 @@ class _Snapshot(Collector):
         )
         for model in self.models:
             totals = model.totals
+            if not totals.finished:  # most of the lines of this page would say nothing
+                continue
             handler.add_metric([model.name], *histogram(totals.buckets, totals.handler_ns * _NS))
         yield handler
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -61,6 +62,10 @@ SETTLED = {State.READY, State.FAILED, State.EVICTED, State.PARKED, State.GONE}
 
 # Brought back when somebody asks for it.
 AWAY = {State.EVICTED, State.PARKED, State.FAILED}
+
+
+# For so long, a model that came back for a request is kept until that request has come, too.
+_AWAITED_SECONDS = 1.0
 
 
 class IllegalTransition(Exception):
@@ -193,6 +198,8 @@ class Model:
     returning: asyncio.Task[None] | None = None
     # Invokes that were counted when they had to wait for its return, before it finished them.
     counted_ahead: int = 0
+    # It came back for a request that it has not finished yet.
+    awaited: bool = False
     # What it held when it was in memory last, by ledger.
     last_held: dict[str, int] = field(default_factory=dict)
     evictions: int = 0
@@ -237,7 +244,7 @@ class Model:
 
     def hold(self, held: Mapping[str, int]) -> None:
         """From now on it holds this, in bytes by ledger."""
-        if not held:
+        if not held and self.resident.held:
             self.last_held = dict(self.resident.held)
         self.resident.held = dict(held)  # a new one, so that what was computed from it is known old
 
@@ -246,6 +253,8 @@ class Model:
         if self.state is State.PARKED:
             return False
         if self.state is not State.READY or self.in_hand:
+            return True
+        if self.awaited and time.monotonic() - self.resident.ready_at < _AWAITED_SECONDS:
             return True
         return any(worker.has_request for worker in self.workers)
 

@@ -31,8 +31,14 @@ def publish(model: Model) -> None:
         _hidden(model).rename(model.socket_path)
 
 
+def hide(model: Model) -> None:
+    """Hide the socket of a model that will be back on it: new requests ask the controller first."""
+    with suppress(FileNotFoundError):
+        Path(model.socket_path).rename(_hidden(model))
+
+
 def withdraw(model: Model) -> None:
-    """Hide the socket: new requests ask the controller first."""
+    """Remove the socket: new requests ask the controller first."""
     for path in (Path(model.socket_path), _hidden(model)):
         path.unlink(missing_ok=True)
 

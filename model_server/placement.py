@@ -28,17 +28,3 @@ def choose_gpu(
     if with_room:
         return min(with_room, key=lambda index: (load.get(index, 0.0), -free_bytes[index], index))
     return min(free_bytes, key=lambda index: (-free_bytes[index], index))
-
-
-def gpu_for(device: str, gpus: int, worker_id: int) -> int | None:
-    """The GPU for a worker of a model with this ``device`` setting; None is the CPU.
-
-    ``auto`` takes a GPU where there is one. Without a number the workers take turns. A number
-    beyond those there are is taken at its word: the framework says what is wrong.
-    """
-    kind, _, number = device.partition(":")
-    if kind == "cpu" or (kind == "auto" and gpus == 0):
-        return None
-    if number:
-        return int(number)
-    return worker_id % max(gpus, 1)

@@ -74,6 +74,7 @@ class Room:
         """So many requests were finished; those that were counted when they came are known."""
         known = min(times, model.counted_ahead)
         model.counted_ahead -= known
+        model.awaited = False
         if times > known:
             model.resident.usage.used(now, times - known)
 
@@ -81,6 +82,7 @@ class Room:
         """A request waits for a model that is not in memory."""
         model.resident.usage.used(time.monotonic())
         model.counted_ahead += 1
+        model.awaited = True
 
     def remember(self, model: Model) -> None:
         """Keep what is known of the use of a model that is unloaded."""
@@ -122,13 +124,27 @@ class Room:
         if plan.outcome is Outcome.REFUSE:
             self._refuse(model, need, plan, cause, 0.0)
 
+    async def make_fit(self, model: Model) -> None:
+        """Have others leave for what a model took beyond its prediction; wait for the busy ones.
+
+        Raises OutOfMemory when that was in vain.
+        """
+        began = time.monotonic()
+        while (over := self._accounts.check(model)) and not self.relieve(model.name):
+            if self._is_over(began) or not self.policy.evicts:
+                raise OutOfMemory(f"when the model was loaded, {over}. {ADVICE}")
+            await self._changes()
+            if model.is_leaving:  # nobody wants it any more
+                return
+
     def relieve(self, name: str, more_bytes: int = 0) -> bool:
-        """Have models leave for one that has grown, until no ledger is over its limit.
+        """Have models leave for one that has grown, until its ledgers are within their limits.
 
         ``more_bytes`` of RAM are in use beyond what the ledger knows. Returns whether that will be
         enough, those who are leaving already included.
         """
-        need = dict.fromkeys(self._accounts.ledgers(), 0)
+        ledgers = self._accounts.ledgers()
+        need = {ledger: 0 for ledger in self._models[name].resident.held if ledger in ledgers}
         return self._free(Need(name, {**need, RAM: more_bytes}), "growth")
 
     def free_device(self, model: Model) -> list[str]:
@@ -177,7 +193,7 @@ class Room:
             self._carry_out(need, plan, ledgers, cause, 0.0)
         elif not enough and time.monotonic() - self._told_at > _TELL_SECONDS:
             self._told_at = time.monotonic()
-            self._records.add(need, plan, ledgers, self.policy, cause=cause)
+            self._record(need, plan, ledgers, cause, 0.0)
         return enough
 
     def _plan(self, need: Need) -> tuple[Plan, Mapping[str, Ledger]]:
@@ -203,7 +219,7 @@ class Room:
     def _carry_out(
         self, need: Need, plan: Plan, ledgers: Mapping[str, Ledger], cause: str, waited: float
     ) -> None:
-        self._records.add(need, plan, ledgers, self.policy, cause=cause, waited_seconds=waited)
+        self._record(need, plan, ledgers, cause, waited)
         for victim in plan.victims:
             self._counts.evicted(
                 self.policy.name, victim.move.value, victim.ledger, victim.frees(victim.ledger)
@@ -215,10 +231,23 @@ class Room:
     ) -> None:
         asked = Need(model.name, need, model.resident.usage)
         ledgers = self._accounts.ledgers()
-        self._records.add(asked, plan, ledgers, self.policy, cause=cause, waited_seconds=waited)
+        self._record(asked, plan, ledgers, cause, waited)
         self._counts.refused(cause)
         after = f" It waited {waited:.1f} s." if plan.outcome is Outcome.WAIT else ""
         raise OutOfMemory(f"{plan.reason}.{after} {ADVICE}")
+
+    def _record(
+        self, need: Need, plan: Plan, ledgers: Mapping[str, Ledger], cause: str, waited: float
+    ) -> None:
+        self._records.add(
+            need,
+            plan,
+            ledgers,
+            self.policy,
+            cause=cause,
+            waited_seconds=waited,
+            thrashing=self.churn.thrashing(time.monotonic()),
+        )
 
     def _is_over(self, began: float) -> bool:
         return time.monotonic() - began >= self._wait_seconds

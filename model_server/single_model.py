@@ -19,7 +19,7 @@ from model_server.errors import (
     ServerUnavailable,
     problem_of,
 )
-from model_server.model import Model, State
+from model_server.model import Model
 from model_server.settings import SINGLE_MODEL
 from model_server.standalone import Archives
 

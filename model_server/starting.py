@@ -12,9 +12,9 @@ from model_server import model_sockets
 from model_server.accounts import Accounts
 from model_server.archives import model_root
 from model_server.environments.environments import Environments
-from model_server.errors import ModelFailed, OutOfMemory, WorkerDied
+from model_server.errors import ModelFailed, WorkerDied
 from model_server.eviction_counts import EvictionCounts
-from model_server.memory.ledger import ADVICE, gpu_ledger
+from model_server.memory.ledger import gpu_ledger
 from model_server.model import Model, State
 from model_server.model_dirs import resolve, shown
 from model_server.processes.workers import Workers
@@ -68,13 +68,19 @@ class Starter:
         self._check_wanted(model)
         began = time.monotonic()
         await self._start_workers(model, model_sockets.listen(model, self._settings.queue_size))
-        self._check_wanted(model)
+        self.check_alive(model)
         model.load_seconds = time.monotonic() - began
         await self._weigh(model)
-        self._check_wanted(model)
+        self.check_alive(model)
         self._room.churn.loaded(time.monotonic(), model.load_seconds, model.evicted_at)
         self.show(model)
         return model.load_seconds
+
+    def check_alive(self, model: Model) -> None:
+        """Raise unless a LOADING model has its workers: until it is READY, nobody replaces them."""
+        self._check_wanted(model)
+        if model.ready_workers < model.wanted_workers:
+            raise WorkerDied("a process of the model died right after it had loaded")
 
     def show(self, model: Model) -> None:
         """Open a model to requests."""
@@ -98,24 +104,21 @@ class Starter:
         async with asyncio.TaskGroup() as group:
             for _ in range(model.wanted_workers - len(model.workers)):
                 group.create_task(self._workers.start(model, listener))
-        if model.ready_workers < model.wanted_workers:
-            raise WorkerDied("a process of the model died right after it had loaded")
 
     async def _weigh(self, model: Model) -> None:
         """Count what it took, and make room for what it took beyond its prediction."""
         if model.gpu is not None:
             await self._accounts.look_at_gpus()
+            self._check_wanted(model)
         predicted = dict(model.resident.held)
         self._accounts.settle(model)
         for name, count in model.resident.held.items():
             self._counts.predicted(name, predicted.get(name, 0), count)
         model.resident.reload_seconds = self._accounts.load_seconds(model)
-        self._may_park(model)
-        over = self._accounts.check()
-        if over and not self._room.relieve(model.name):
-            raise OutOfMemory(f"when the model was loaded, {over}. {ADVICE}")
+        self.may_park(model)
+        await self._room.make_fit(model)
 
-    def _may_park(self, model: Model) -> None:
+    def may_park(self, model: Model) -> None:
         """Note what it would hold while parked, if it can be."""
         resident, gpu = model.resident, model.gpu
         resident.parked_bytes = None

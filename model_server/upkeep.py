@@ -75,8 +75,8 @@ class Upkeep:
             self._lost(model)
         if model.state not in (State.READY, State.RESTARTING):
             return
-        if model.state is State.READY:
-            self._accounts.settle(model)
+        if model.state is State.READY and not (self._lacks_workers(model) and worker.forks is None):
+            self._accounts.settle(model)  # else what it held is kept for the next
         if worker.leaving:
             return
         if worker.forks is not None:
@@ -169,7 +169,8 @@ class Upkeep:
         model_sockets.close(model)
         model.move(State.FAILED)
         await self._workers.end(model, drain=False)
-        self._accounts.settle(model)
+        if not model.is_leaving:
+            model.hold({})
 
     def _go_on_short(self, model: Model, problem: Problem) -> None:
         model.wanted_workers = max(model.ready_workers, 1)

@@ -22,6 +22,7 @@ from model_server.memory.overrun import (
     excess,
     overrun_of_all,
     own_overrun,
+    patience_bytes,
     step_bytes,
 )
 from model_server.model import Model, Worker
@@ -40,7 +41,10 @@ _MOST_IN_TURN = 100
 # The ledger is not worth adding up before models have outgrown it by so much together, or so much
 # of what the kernel grants is in use.
 _SMALL_BYTES = 1 << 20
-_AMPLE_SHARE = 0.8
+_AMPLE_SHARE = 0.75
+
+# Between two looks, while memory is short: a model that fills memory takes 20 MB in 10 ms.
+_GLANCES = 5
 
 
 class Watch:
@@ -75,6 +79,7 @@ class Watch:
         self._on_pressure = on_pressure
         self._in_use = in_use
         self._ample_bytes = ceiling_bytes * _AMPLE_SHARE
+        self._is_tight = False
         self._finished: list[int] = []
         self._growths: dict[int, Growth] = {}
         self._beyond_bytes = 0
@@ -83,21 +88,34 @@ class Watch:
     async def run(self) -> None:
         """Look again and again. Runs for ever."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._until_next()
             await self.look()
+
+    async def _until_next(self) -> None:
+        """Wait; while memory is short and somebody could take more, see what is left meanwhile."""
+        if not self._is_tight:
+            await asyncio.sleep(LOOK_SECONDS)
+            return
+        patience = patience_bytes(self._ram().limit_bytes, self._ceiling_bytes)
+        for _ in range(_GLANCES):
+            await asyncio.sleep(LOOK_SECONDS / _GLANCES)
+            if (self._in_use() or 0) > patience:
+                return
 
     async def look(self) -> None:
         """One look."""
         finished = self._stats.column(FINISHED)
-        busy = differing(self._stats.column(STARTED), finished)
-        seen = {*busy, *self._workers.loading, *self._next_in_turn()}
+        active = {*differing(self._stats.column(STARTED), finished), *self._workers.loading}
+        seen = {*active, *self._next_in_turn()}
         self._count_uses(finished)
         for slot in seen:
             self._see(slot)
         for slot in seen:
             await self._hold_to_own_limit(slot)
         in_use = self._in_use()
-        if self._beyond_bytes > _SMALL_BYTES or (in_use or 0) > self._ample_bytes:
+        is_ample = (in_use or 0) <= self._ample_bytes
+        self._is_tight = bool(active) and not is_ample
+        if self._beyond_bytes > _SMALL_BYTES or not is_ample:
             await self._hold_all_to_the_limit(in_use)
 
     def close(self) -> None:

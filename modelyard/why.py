@@ -138,7 +138,7 @@ def _on_one(
     """Where a model stands, then what was decided about it."""
     if model is not None:
         state = standing(model, info, since(model, decisions, times))
-        yield f"{named(name)} is {state}"
+        yield f"{named(name)}: {state}"
     elif decisions:
         yield f"{named(name)} is not on the server; what was decided about it before:"
     else:

@@ -81,9 +81,9 @@ def test_each_route_is_described_and_there_are_no_others() -> None:
 
 
 def test_each_metric_is_described_and_there_are_no_others() -> None:
-    source = (ROOT / "model_server" / "metrics.py").read_text()
-    counters = source.split("CounterMetricFamily", 1)[1]
-    made = {name.removesuffix("_total") for name in re.findall(r'"(modelyard_[a-z_]+)"', counters)}
+    sources = [path.read_text() for path in (ROOT / "model_server").glob("*metrics.py")]
+    names = re.findall(r'"(modelyard_[a-z_]+)"', "".join(sources))
+    made = {name.removesuffix("_total") for name in names}
     text = (ROOT / "docs" / "http.md").read_text()
     for beginning, ends in re.findall(r"`(modelyard_[a-z]+_)[a-z_]+`((?:, `_[a-z_]+`)+)", text):
         text += "".join(f"`{beginning}{end}`" for end in re.findall(r"`_([a-z_]+)`", ends))

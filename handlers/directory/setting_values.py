@@ -47,10 +47,14 @@ def _expected(name: str) -> str:
         return "true or false"
     if name not in RANGES:
         return '"auto", "cpu", "cuda" or "cuda:N"'
+    kind = "a whole number" if isinstance(RANGES[name][0], int) else "a number"
+    return f"{kind} from {range_of(name)}"
+
+
+def range_of(name: str) -> str:
+    """The least and the most of a number, in words."""
     least, most = RANGES[name]
-    if isinstance(least, int):
-        return f"a whole number from {least} to {most}"
-    return f"a number from {least:g} to {most:.10g}"
+    return f"{least} to {most}" if isinstance(least, int) else f"{least:g} to {most:.10g}"
 
 
 def _is_in_range(value: object, least: float, most: float) -> bool:

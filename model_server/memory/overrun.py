@@ -48,6 +48,12 @@ class Excess:
     is_urgent: bool
 
 
+def patience_bytes(limit_bytes: int, ceiling_bytes: int) -> float:
+    """What may be in use before there is no time to wait for anybody's help."""
+    limit = min(limit_bytes, ceiling_bytes)
+    return limit + (ceiling_bytes - limit) * _PATIENT_SHARE
+
+
 def excess(
     ledger: Ledger, grown_bytes: int, ceiling_bytes: int, in_use_bytes: int | None = None
 ) -> Excess | None:
@@ -59,9 +65,8 @@ def excess(
     """
     taken = ledger.overhead_bytes + ledger.held_bytes + grown_bytes
     limit = min(ledger.limit_bytes, ceiling_bytes)
-    patience = limit + (ceiling_bytes - limit) * _PATIENT_SHARE
     in_use = (in_use_bytes or 0) - ledger.leaving_bytes
-    is_urgent = max(taken, in_use) > patience
+    is_urgent = max(taken, in_use) > patience_bytes(ledger.limit_bytes, ceiling_bytes)
     if not is_urgent:
         in_use = 0  # short of that, the ledger's word counts
     over = max(taken, in_use) - limit

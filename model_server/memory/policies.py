@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from math import inf, log2
 from typing import Protocol
 
+from model_server.memory.ledger import MIB
 from model_server.memory.resident import Resident
 
-# How much reload seconds count against bytes and rate. docs/memory.md shows how it was chosen.
+# How much reload seconds count against bytes and use. docs/memory.md shows how it was chosen.
 COST_EXPONENT = 0.5
 
 _SHORTEST_SECONDS = 0.001
+_PER_HOUR_AND_MIB = 3600.0 * MIB
 
 
 class Policy(Protocol):
@@ -25,30 +27,32 @@ class Policy(Protocol):
     def evicts(self) -> bool:
         """Whether anything is evicted at all."""
 
-    def keep(self, resident: Resident, ledger: str, cost_seconds: float) -> float:
+    def keep(self, resident: Resident, ledger: str, cost_seconds: float, now: float) -> float:
         """How much it is worth to keep the model in this ledger: the least leaves first.
 
-        ``cost_seconds`` is what bringing it back would take. The value may be on any scale that
-        does not change with time alone.
+        ``cost_seconds`` is what bringing it back would take. The scale is the policy's own.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CostAware:
-    """Rate of use x reload seconds^alpha / bytes: the seconds saved by each byte."""
+    """Reload seconds^alpha / (bytes x time until the next use): the seconds saved by each byte."""
 
     name: str = "cost_aware"
     evicts: bool = True
     exponent: float = COST_EXPONENT
 
-    def keep(self, resident: Resident, ledger: str, cost_seconds: float) -> float:
-        """The logarithm of that, which has the same order and does not overflow."""
-        size = resident.held.get(ledger, 0)
-        if size <= 0:
+    def keep(self, resident: Resident, ledger: str, cost_seconds: float, now: float) -> float:
+        """The logarithm to base 2 of that, by MiB and hour."""
+        cost = cost_seconds if cost_seconds > _SHORTEST_SECONDS else _SHORTEST_SECONDS
+        wait = resident.usage.expected_return(now)
+        try:
+            return log2(cost**self.exponent * _PER_HOUR_AND_MIB / (resident.held[ledger] * wait))
+        except ValueError:  # never used
+            return -inf
+        except (KeyError, ZeroDivisionError):  # nothing there to be freed
             return inf
-        cost = max(cost_seconds, _SHORTEST_SECONDS)
-        return resident.usage.weight + self.exponent * log2(cost) - log2(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Lru:
     name: str = "lru"
     evicts: bool = True
 
-    def keep(self, resident: Resident, ledger: str, cost_seconds: float) -> float:
+    def keep(self, resident: Resident, ledger: str, cost_seconds: float, now: float) -> float:
         """When it was used last, or became ready."""
         return max(resident.usage.last_used, resident.ready_at)
 
@@ -70,7 +74,7 @@ class Platform:
     name: str = "platform"
     evicts: bool = False
 
-    def keep(self, resident: Resident, ledger: str, cost_seconds: float) -> float:
+    def keep(self, resident: Resident, ledger: str, cost_seconds: float, now: float) -> float:
         """Worth any price."""
         return inf
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from math import log
+from statistics import median_low
 
 from model_server.memory.ledger import MIB
 
@@ -24,10 +25,6 @@ _SECONDS_PER_BYTE = 1 / (500 * MIB)
 
 # Models nearest in size teach most; so many are asked.
 _NEAREST = 10
-
-# Memory is predicted to last: of ten models like it, nine took no more than this.
-_CAUTIOUS = 0.9
-_TYPICAL = 0.5
 
 # So few models do not prove that others will take less than the plain estimate.
 _FEW = 3
@@ -64,7 +61,7 @@ def predict_seconds(*, weight_bytes: int, samples: Sequence[Sample]) -> float:
         sample.took / (FLOOR_SECONDS + sample.weight_bytes * _SECONDS_PER_BYTE)
         for sample in _alike(weight_bytes, floor_bytes, samples)
     ]
-    return estimate * _quantile(ratios or [1.0], _TYPICAL)
+    return estimate * median_low([*ratios, 1.0])
 
 
 def predict_worker_bytes(present_bytes: Sequence[int]) -> int:
@@ -80,14 +77,19 @@ def _ram_estimate(*, weight_bytes: int, workers: int, shared: bool) -> int:
 
 
 def _bytes_ratio(weight_bytes: int, floor_bytes: int, samples: Sequence[Sample]) -> float:
-    """By what to multiply the plain estimate."""
+    """By what to multiply the plain estimate.
+
+    It is the highest but one of those like it, the plain estimate being one of them. So a single
+    glutton does not make all others wait for room, and less is expected only when all took less.
+    """
     ratios = [
         sample.took / (sample.weight_bytes + floor_bytes)
         for sample in _alike(weight_bytes, floor_bytes, samples)
     ]
-    if len(ratios) < _FEW:
-        ratios.append(1.0)
-    return _quantile(ratios, _CAUTIOUS)
+    if not ratios:
+        return 1.0
+    highest_but_one = sorted([1.0, *ratios])[-2]
+    return highest_but_one if len(ratios) >= _FEW else max(highest_but_one, 1.0)
 
 
 def _alike(weight_bytes: int, floor: float, samples: Sequence[Sample]) -> list[Sample]:
@@ -101,9 +103,3 @@ def _alike(weight_bytes: int, floor: float, samples: Sequence[Sample]) -> list[S
     size = log(weight_bytes + floor)
     alike.sort(key=lambda sample: abs(log(sample.weight_bytes + floor) - size))
     return alike[:_NEAREST]
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """The least of the values that so large a share of them does not exceed."""
-    ordered = sorted(values)
-    return ordered[ceil(share * len(ordered)) - 1]

@@ -29,12 +29,13 @@ _IN_MEMORY = ("READY", "RESTARTING")
 
 
 def standing(model: wire.ModelMemory, info: wire.MemoryInfo, told: str = "") -> str:
-    """State, size, use, reload and rank of one model; ``told`` says since when."""
+    """State, size, use, reload and rank of one model; ``told`` is from ``since``."""
     state = _STATES.get(model.state, model.state.lower())
     size = shown_sizes(not_zero(model.held_bytes))
     held = f"held {size}" if model.state == "EVICTED" else size
     parts = [
-        f"{state}{told}: {held}",
+        f"{state}{told}",
+        held,
         f"reload {shown_seconds(model.reload_seconds)}",
         _use(model),
         "pinned" if model.pinned else "",
@@ -46,14 +47,15 @@ def standing(model: wire.ModelMemory, info: wire.MemoryInfo, told: str = "") -> 
 
 
 def since(model: wire.ModelMemory, decisions: Sequence[Decision], times: Times) -> str:
-    """ " since 14:03:11", as far as the decisions, the newest first, still tell."""
+    """Since when it is there, or when it left, as far as the decisions, the newest first, tell."""
     if model.state in _IN_MEMORY:
-        moments = [each.at for each in decisions if _brought(each, model.model_name)]
+        word, is_it = "since", _brought
     elif model.state in _AWAY:
-        moments = [each.at for each in decisions if _sent_away(each, model.model_name)]
+        word, is_it = "at", _sent_away
     else:
         return ""
-    return f" since {times.told(moments[0])}" if moments else ""
+    moments = [each.at for each in decisions if is_it(each, model.model_name)]
+    return f" {word} {times.told(moments[0])}" if moments else ""
 
 
 def _brought(decision: Decision, model_name: str) -> bool:

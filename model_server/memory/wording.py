@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import inf, isfinite
 
 from model_server.memory.decisions import Choice, Decision
 from model_server.memory.ledger import shown_bytes
@@ -177,7 +177,7 @@ def _kept(decision: Decision, kept: Choice, times: Times) -> str:
         need = "grew"
     if decision.outcome != "evict":
         return f"kept at {at} when {whom} {need} and found no room: {_why(decision, kept, None)}"
-    closest = max(decision.victims, key=lambda victim: victim.worth or 0.0, default=None)
+    closest = max(decision.victims, key=_worth, default=None)
     gone = _departures(decision.victims)
     return f"kept at {at} when {whom} {need} and {gone}: {_why(decision, kept, closest)}"
 
@@ -191,6 +191,10 @@ def _why(decision: Decision, kept: Choice, victim: Choice | None) -> str:
     if decision.policy == "lru":
         return f"it was used later ({_idle(kept)}, {against} {_idle(victim)})"
     return f"it was worth {_ratio(kept, victim)} ({_terms(kept)}; {against} {_terms(victim)})"
+
+
+def _worth(choice: Choice) -> float:
+    return -inf if choice.worth is None else choice.worth
 
 
 def _ratio(kept: Choice, victim: Choice) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from handlers.types import Resources
-from model_server import probe, wire
+from model_server import wire
 from model_server.errors import (
     ModelTimeout,
     OutOfMemory,
@@ -29,7 +29,6 @@ from model_server.errors import (
 from model_server.memory.overrun import Grown, own_overrun
 from model_server.model import Model, Worker
 from model_server.oom import OomKills
-from model_server.placement import gpu_for
 from model_server.processes.children import describe_exit, group_is_gone, kill
 from model_server.processes.fork_channel import ForkChannel, ForkParentDied
 from model_server.processes.moves import Moves
@@ -63,7 +62,6 @@ class Workers:
         self._stats = stats
         self._zygotes = zygotes
         self._on_death = on_death
-        self._gpus = probe.gpu_count()
         self._models_bytes = models_bytes
         self._oom_kills = oom_kills or OomKills()
         # By the slot of each worker that has been forked; ``loading`` are those that do not serve.
@@ -299,25 +297,24 @@ class Workers:
 
     def _spec(self, model: Model, worker: Worker, template: bool) -> wire.WorkerSpec:
         settings = model.plan.settings
-        gpu = gpu_for(settings.device, self._gpus, worker.worker_id)
         return wire.WorkerSpec(
             worker.worker_id,
             worker.slot_index,
             model.name,
             model.plan,
             self._settings.handler_options,
-            Resources(settings.threads, gpu),
+            Resources(settings.threads, model.gpu),
             template,
-            self._data_limit(model, gpu),
+            self._data_limit(model),
         )
 
-    def _data_limit(self, model: Model, gpu: int | None) -> int | None:
+    def _data_limit(self, model: Model) -> int | None:
         """What the kernel is to grant a process: the model's own limit, else all that there is.
 
         On a GPU only the model's own: CUDA reserves far more than it takes.
         """
         own = model.plan.settings.max_memory_bytes
-        if own or gpu is not None or self._models_bytes is None:
+        if own or model.gpu is not None or self._models_bytes is None:
             return own or None
         return self._models_bytes()
 

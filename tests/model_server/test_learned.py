@@ -98,15 +98,26 @@ def test_another_size_device_or_number_of_workers_is_another_artifact() -> None:
 def test_others_of_the_framework_and_device_teach_and_nobody_else() -> None:
     learned = Learned()
     plain = learned.typical("sklearn", 2000, 1, False, False)
-    learned.learn(artifact(on_gpu=True), took(ram=90 * MIB, gpu=900 * MIB))
-    learned.learn(artifact()._replace(framework="python"), took(ram=90 * MIB))
+    for url in ("/m/a", "/m/b", "/m/c"):
+        learned.learn(artifact(url, on_gpu=True), took(ram=90 * MIB, gpu=900 * MIB))
+        learned.learn(artifact(url)._replace(framework="python"), took(ram=90 * MIB))
+        learned.learn(artifact(url)._replace(workers=2), took(ram=90 * MIB))
     assert learned.typical("sklearn", 2000, 1, False, False) == plain
     assert learned.typical("sklearn", 2000, 1, False, True).gpu_bytes > 890 * MIB
-    learned.learn(artifact(), took(ram=30 * MIB, seconds=2.0))
+    for url in ("/m/a", "/m/b", "/m/c"):
+        learned.learn(artifact(url), took(ram=30 * MIB, seconds=2.0))
     typical = learned.typical("sklearn", 2000, 1, False, False)
     assert typical.ram_bytes == pytest.approx(30 * MIB, rel=0.01)
     assert typical.load_seconds == pytest.approx(2.0, rel=0.01)
     assert typical.gpu_bytes == 0
+
+
+def test_loading_one_model_again_and_again_teaches_as_much_as_once() -> None:
+    learned = Learned()
+    plain = learned.typical("sklearn", 2000, 1, False, False)
+    for _ in range(5):
+        learned.learn(artifact(), took(ram=1))
+    assert learned.typical("sklearn", 2000, 1, False, False).ram_bytes == plain.ram_bytes
 
 
 def test_a_gpu_that_does_not_tell_who_uses_it_teaches_nothing_of_it() -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from model_server import wire
+from model_server.eviction_counts import EvictionCounts
+from model_server.memory_metrics import memory_metrics
+
 from ..contract.polling import eventually
 from ..contract.raw import RawConnection
 from . import inside
@@ -57,8 +61,8 @@ def test_known_traffic_is_counted_exactly(
     assert (now("loads_total"), now("load_failures_total"), now("unloads_total")) == (3, 1, 1)
     assert now("models", state="READY") == 2
     assert now("model_workers", model="good") == 1
-    assert now("memory_limit_bytes") > now("memory_held_bytes") > 0
-    assert now("memory_server_bytes") > 0
+    assert now("memory_limit_bytes", ledger="ram") > now("memory_held_bytes", ledger="ram") > 0
+    assert now("memory_server_bytes", ledger="ram") > 0
     assert now("load_seconds_total") > 0
 
 
@@ -113,3 +117,55 @@ def test_names_that_need_escaping_are_labels_all_the_same(yard: Yard) -> None:
     endpoint.load("echo", name)
     endpoint.invoke(name, b"x")
     assert measured(endpoint, lambda now: now("invokes_total", model=name) == 1)
+
+
+def test_the_ledger_is_told_and_adds_up(yard: Yard) -> None:
+    _, endpoint = yard()
+    endpoint.load("echo", "echo")
+    now = Numbers(endpoint)
+    parts = [now(f"memory_{part}_bytes", ledger="ram") for part in ("held", "server", "free")]
+    assert sum(parts) == now("memory_limit_bytes", ledger="ram")
+    assert now("memory_leaving_bytes", ledger="ram") == now("memory_thrashing") == 0
+    assert now("memory_wait_seconds_count") == 0
+
+
+def test_what_memory_came_to_is_told_with_its_labels() -> None:
+    counts = EvictionCounts()
+    counts.evicted("lru", "evict", "ram", 30)
+    counts.evicted("lru", "evict", "ram", 12)
+    counts.evicted("lru", "park", "gpu0", 7)
+    counts.returned("disk", 0.3)
+    counts.returned("parked", 0.002)
+    counts.predicted("ram", 10, 15)
+    counts.predicted("ram", 20, 15)
+    counts.refused("load")
+    counts.waited(1.0)
+    counts.waited(100.0)
+    counts.stopped("limit")
+    ledger = wire.LedgerInfo("gpu0", 100, 5, 90, 3, 5)
+    memory = wire.MemoryInfo("lru", True, [ledger], [], [wire.ShadowInfo("lru", 5, 2, 1.5)])
+    told = {
+        (sample.name.removeprefix("modelyard_"), *sample.labels.values()): sample.value
+        for family in memory_metrics(memory, counts)
+        for sample in family.samples
+    }
+    assert told["evictions_total", "lru", "evict", "ram"] == 2
+    assert told["evicted_bytes_total", "lru", "evict", "ram"] == 42
+    assert told["evicted_bytes_total", "lru", "park", "gpu0"] == 7
+    assert told["reload_seconds_count", "disk"] == told["reload_seconds_count", "parked"] == 1
+    assert told["reload_seconds_sum", "disk"] == 0.3
+    assert told["reload_seconds_bucket", "disk", "0.25"] == 0
+    assert told["reload_seconds_bucket", "disk", "0.5"] == 1
+    assert told["predictions_total", "ram"] == 2
+    assert told["prediction_error_bytes_total", "ram"] == 10
+    assert told["predicted_models_bytes_total", "ram"] == 30
+    assert told["memory_refusals_total", "load"] == told["memory_stops_total", "limit"] == 1
+    assert (told["memory_wait_seconds_count",], told["memory_wait_seconds_sum",]) == (2, 101)
+    assert told["memory_wait_seconds_bucket", "30.0"] == 1
+    assert [
+        told[f"memory_{part}_bytes", "gpu0"]
+        for part in ("limit", "server", "held", "leaving", "free")
+    ] == [100, 5, 90, 3, 5]
+    assert told["memory_thrashing",] == 1
+    assert [told[f"shadow_{part}_total", "lru"] for part in ("hits", "misses")] == [5, 2]
+    assert told["shadow_reload_seconds_total", "lru"] == 1.5

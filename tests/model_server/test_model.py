@@ -6,22 +6,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from handlers.types import Interface, ModelPlan
-from model_server.model import IllegalTransition, Model, State
+from handlers.types import Interface, ModelPlan, ModelSettings
+from model_server.memory.ledger import RAM
+from model_server.model import AWAY, IllegalTransition, Model, State
 
 # Drawn once more, from the diagram in the docstring of ``Model``.
 LEADS_TO = {
-    "LOADING": "READY UNLOADING GONE",
-    "READY": "RESTARTING UNLOADING",
+    "LOADING": "READY EVICTED PARKED FAILED UNLOADING GONE",
+    "READY": "RESTARTING EVICTING UNLOADING",
     "RESTARTING": "READY FAILED UNLOADING",
-    "FAILED": "RESTARTING UNLOADING",
+    "FAILED": "LOADING UNLOADING",
+    "EVICTING": "EVICTED PARKED UNLOADING",
+    "EVICTED": "LOADING UNLOADING",
+    "PARKED": "LOADING EVICTING UNLOADING",
     "UNLOADING": "GONE",
     "GONE": "",
 }
+UNDER_WAY = {"LOADING", "RESTARTING", "EVICTING", "UNLOADING"}
 
 
-def model() -> Model:
-    return Model("m", "/m", ModelPlan("/m", "python", Interface.DEFAULT), "/run/m.sock")
+def model(**serving: bool) -> Model:
+    plan = ModelPlan("/m", "python", Interface.DEFAULT, settings=ModelSettings(**serving))
+    return Model("m", "/m", plan, "/run/m.sock")
 
 
 class ModelLife(RuleBasedStateMachine):
@@ -56,12 +62,15 @@ class ModelLife(RuleBasedStateMachine):
 
     @invariant()
     def it_is_settled_while_nothing_is_under_way(self) -> None:
-        under_way = self.state in (State.LOADING, State.RESTARTING, State.UNLOADING)
-        assert self.model.settled.is_set() != under_way
+        assert self.model.settled.is_set() != (self.state.name in UNDER_WAY)
 
     @invariant()
     def it_is_leaving_once_an_unload_has_begun(self) -> None:
         assert self.model.is_leaving == (self.state in (State.UNLOADING, State.GONE))
+
+    @invariant()
+    def only_a_model_in_memory_that_does_nothing_is_not_busy(self) -> None:
+        assert self.model.is_busy() == (self.state not in (State.READY, State.PARKED))
 
 
 TestModelLife = ModelLife.TestCase
@@ -78,7 +87,31 @@ def test_every_life_can_end() -> None:
         assert "GONE" in reached
 
 
+def test_what_is_away_can_be_brought_back_and_unloaded() -> None:
+    for state in AWAY:
+        assert {"LOADING", "UNLOADING"} <= set(LEADS_TO[state.name].split())
+
+
 def test_a_model_describes_itself_in_the_words_of_the_contract() -> None:
     info = model().info()
     assert (info.model_name, info.model_url, info.state) == ("m", "/m", "LOADING")
     assert (info.workers, info.private_bytes, info.restarts) == ([], 0, 0)
+
+
+def test_what_a_model_held_last_is_remembered_when_it_holds_nothing_any_more() -> None:
+    made = model()
+    made.hold({RAM: 7, "gpu0": 3})
+    assert (made.held_bytes, made.last_held) == (7, {})
+    made.hold({})
+    made.hold({})  # to hold nothing once more says nothing new
+    assert (made.held_bytes, made.resident.held) == (0, {})
+    assert made.last_held == {RAM: 7, "gpu0": 3}
+
+
+def test_a_pinned_model_is_known_as_such_and_one_in_hand_is_busy() -> None:
+    made = model(pinned=True)
+    assert made.resident.pinned and not model().resident.pinned
+    made.move(State.READY)
+    assert not made.resident.busy()
+    made.in_hand = True
+    assert made.resident.busy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from model_server.stats import (
     StatsTable,
     Totals,
     bucket,
+    differing,
     keys_in_hand,
 )
 
@@ -108,3 +110,39 @@ def test_totals_add_up_over_workers_and_copies_are_independent(tmp_path: Path) -
     assert (both.finished, both.failed, both.skipped) == (20, 4, 2)
     assert (both.handler_ns, both.queue_ns, both.buckets[3]) == (1000, 100, 20)
     assert (totals.finished, totals.buckets[3]) == (10, 10)
+
+
+def test_a_column_is_one_field_of_all_slots_that_were_ever_claimed(tmp_path: Path) -> None:
+    table = StatsTable.create(tmp_path / "stats")
+    assert table.column(FINISHED) == []
+    slots = [table.claim() for _ in range(5)]
+    for slot in slots:
+        assert slot is not None
+        table.slot(slot)[FINISHED] = 100 + slot
+    table.release(4)
+    assert table.column(FINISHED) == [100, 101, 102, 103, 104]
+    assert table.column(STARTED) == [0] * 5
+    assert table.end == 5
+
+
+def test_a_column_reaches_to_the_last_slot(tmp_path: Path) -> None:
+    table = StatsTable.create(tmp_path / "stats")
+    while table.claim() is not None:
+        pass
+    table.slot(SLOTS - 1)[STARTED] = 7
+    assert table.end == SLOTS
+    assert list(differing(table.column(STARTED), table.column(FINISHED))) == [SLOTS - 1]
+
+
+def test_5000_slots_are_looked_through_in_a_millisecond(tmp_path: Path) -> None:
+    table = StatsTable.create(tmp_path / "stats")
+    for _ in range(5000):
+        table.claim()
+    table.slot(4321)[STARTED] = 1
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        busy = list(differing(table.column(STARTED), table.column(FINISHED)))
+        took.append(time.perf_counter() - began)
+        assert busy == [4321]
+    assert min(took) < 0.001

@@ -58,6 +58,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         device = "cuda:1"
         pinned = true
         share_weights = false
+        max_memory_bytes = 2_000_000_000
         [environment]
         GREETING = "hello"
         LEVEL = 3
@@ -74,6 +75,7 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         device="cuda:1",
         pinned=True,
         share_weights=False,
+        max_memory_bytes=2_000_000_000,
         environment=(("DEBUG", "false"), ("GREETING", "hello"), ("LEVEL", "3"), ("RATE", "0.5")),
     )
 
@@ -144,6 +146,9 @@ def test_all_unknown_keys_are_named_with_all_that_are_known(tmp_path: Path) -> N
         ("min_workers = 0", "min_workers is 0"),
         ("threads = -1", "threads is -1"),
         ("max_batch_delay_ms = -0.1", "max_batch_delay_ms is -0.1; it must be a number from 0 to"),
+        ("max_memory_bytes = -1", "max_memory_bytes is -1; it must be a whole number from 0 to 1"),
+        ("max_memory_bytes = 1.5e9", "max_memory_bytes is 1500000000.0; it must be a whole number"),
+        ('max_memory_bytes = "2GB"', 'max_memory_bytes is "2GB"; it must be a whole number'),
         ("request_timeout_seconds = inf", "request_timeout_seconds is Infinity"),
         ("request_timeout_seconds = nan", "request_timeout_seconds is NaN"),
         ("request_timeout_seconds = 0", "request_timeout_seconds is 0"),

@@ -341,7 +341,7 @@ def test_where_a_model_stands_is_one_sentence() -> None:
     a, b = memory("a", worth=1.0), memory("b", worth=2.0)
     gone = memory("c", state="EVICTED", worth=None)
     assert standing(b, info(a, b, gone), " since 14:03:11") == (
-        "in memory since 14:03:11: 120 MiB, reload 0.4 s, used 7 times, last 3 s ago, "
+        "in memory since 14:03:11, 120 MiB, reload 0.4 s, used 7 times, last 3 s ago, "
         "12 uses an hour, worth more than 1 of the 2 models that may leave"
     )
     assert standing(a, info(a, b)).endswith(
@@ -349,12 +349,12 @@ def test_where_a_model_stands_is_one_sentence() -> None:
     )
     gone = msgspec.structs.replace(gone, evictions=2)
     assert standing(gone, info(a, b, gone)) == (
-        "evicted: held 120 MiB, reload 0.4 s, used 7 times, last 3 s ago, 12 uses an hour, "
+        "evicted, held 120 MiB, reload 0.4 s, used 7 times, last 3 s ago, 12 uses an hour, "
         "evicted 2 times, its next request brings it back"
     )
     unused = msgspec.structs.replace(a, pinned=True, uses=0, idle_seconds=None)
     assert standing(unused, info(unused)) == (
-        "in memory: 120 MiB, reload 0.4 s, never used, pinned"
+        "in memory, 120 MiB, reload 0.4 s, never used, pinned"
     )
 
 
@@ -364,6 +364,6 @@ def test_since_when_follows_from_the_decisions_that_are_remembered() -> None:
     assert since(model, [], TODAY) == ""
     assert since(model, [decision("refuse")], TODAY) == ""
     gone = memory("a", state="EVICTED")
-    assert since(gone, [EVICTED], TODAY) == " since 14:03:11"
+    assert since(gone, [EVICTED], TODAY) == " at 14:03:11"
     assert since(gone, [decision("wait", victims=[left("a")])], TODAY) == ""
     assert since(memory("a", state="LOADING"), [EVICTED], TODAY) == ""

@@ -20,7 +20,7 @@ def check():
 
 
 def transform_fn(model, body, content_type, accept):
-    body = body.decode()
+    body = body if isinstance(body, str) else body.decode()
     with open(os.environ["ASKED"], "a") as file:
         file.write(f"{body}\n")
     if body == "stream":
