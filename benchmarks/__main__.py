@@ -16,6 +16,7 @@ from benchmarks import (
     frameworks,
     load,
     memory,
+    pressure,
     report,
     streams,
     threads,
@@ -42,8 +43,12 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "stream": streams.stream,
     "threads": threads.threads,
     "frameworks": frameworks.frameworks,
+    "pressure": pressure.pressure,
 }
-ALONE = ("second-worker", "environment", "stream", "threads", "frameworks")  # Modelyard only
+ALONE = (  # Modelyard only
+    *("second-worker", "environment", "stream", "threads", "frameworks"),
+    *("pressure",),
+)
 SERVERS = ("modelyard", "multi-model-server")
 LIMIT_SECONDS = 25 * 60
 

@@ -122,6 +122,21 @@ def _batches() -> dict[str, Measure]:
     return found
 
 
+def _memory() -> dict[str, Measure]:
+    """Models that do not all fit in memory."""
+    hot = "Memory for a tenth: p99 of the 5 most used models over that with memory for all"
+    return {
+        "pressure-errors": Measure("Memory for a tenth, 8 conn.: answers of 5xx", "", at_most=0),
+        "pressure-memory": Measure(
+            "Memory for a tenth: most memory in use, of the limit", "%", at_most=100
+        ),
+        "pressure-memory-p50": Measure("Memory for a tenth: memory in use, of the limit", "%"),
+        "pressure-looks": Measure("Between two looks at that memory", "ms"),
+        "pressure-hot": Measure(hot, TIMES, at_most=1.2),
+        "pressure-hot-paced": Measure(f"{hot}, with pauses", TIMES, at_most=1.2),
+    }
+
+
 ALONE: dict[str, Measure] = {
     **_batches(),
     "second-ready": Measure("Second worker, 400 MB of mapped weights: ready", "ms", at_most=50),
@@ -144,6 +159,7 @@ ALONE: dict[str, Measure] = {
     "stream-jitter-p50": Measure("Intervals received beside those made, off by, p50", "ms"),
     "stream-jitter-p99": Measure("Intervals received beside those made, off by, p99", "ms"),
     "stream-rate": Measure("Stream of 20,000 chunks of 20 bytes: rate", "chunks/s", True),
+    **_memory(),
 }
 
 MEASURES: dict[str, Measure] = {**COMPARED, **ALONE}
@@ -168,6 +184,19 @@ GRIDS: dict[str, Grid] = {
             "p99": Measure("p99", "ms"),
             "rate-alone": Measure("1 model alone", "rows/s", True),
             "p50-alone": Measure("p50 alone", "ms"),
+        },
+    ),
+    "pressure": Grid(
+        "More models than fit",
+        "Memory for",
+        {
+            "rate": Measure("Rate", "req/s", True),
+            "hot-p50": Measure("The 5 most used: p50", "ms"),
+            "hot-p99": Measure("The 5 most used: p99", "ms"),
+            "p99": Measure("All: p99", "ms"),
+            "returns": Measure("Returns in 1,000 requests", ""),
+            "reload": Measure("Reload time of a request", "ms"),
+            "errors": Measure("4xx and 5xx", ""),
         },
     ),
     "frameworks": Grid(

@@ -56,6 +56,14 @@ class ModelStore:
         files = {SCRIPT: "tiny.py", "model.pt": "tiny.pt"}
         return self._make(f"tiny-{number:03}", files, b"[[0.1, 0.2, 0.3, 0.4]]", JSON)
 
+    def ballast(self, number: int, size: int) -> Model:
+        """A model in plain Python that holds so many bytes and answers with what it was sent."""
+        model = self._make(f"ballast-{number:04}", {SCRIPT: "ballast.py"}, b"x" * 100, BYTES)
+        weights = model.directory / "weights.bin"
+        if not weights.exists():
+            weights.write_bytes(os.urandom(size))
+        return model
+
     @cached_property
     def mlp_json(self) -> Model:
         """The network of ``mlp`` with its class and no other code; asked in JSON."""

@@ -83,6 +83,17 @@ class ProcessTree:
         return len(members)
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has computed so far."""
+    fields = (PROC / str(pid) / "stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors a process has open."""
+    return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
+
+
 def _running() -> dict[int, Process]:
     found = {}
     for directory in PROC.iterdir():

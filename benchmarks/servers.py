@@ -57,6 +57,7 @@ def modelyard(model_root: Path) -> Contender:
             "MODELYARD_MODEL_ROOTS": str(model_root),
             "MODELYARD_MIN_WORKERS": "1",
             "MODELYARD_ENVIRONMENTS_DIR": "{directory}/environments",
+            "MODELYARD_LEARNED_SIZES_FILE": "{directory}/sizes.json",
         },
     )
 
@@ -128,6 +129,11 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self.stop(HURRIED_LEAVE_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return self._process.pid
 
     @property
     def url(self) -> str:

@@ -52,6 +52,11 @@ def parking_of(loaded: Any, resources: Resources, own: OwnParking | None = None)
 def free_device_cache() -> None:
     """Give back what PyTorch keeps of its GPU for later. Does nothing where it has none."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        gc.collect()  # tensors in cycles, as those of a traceback may be
-        torch.cuda.empty_cache()
+    if torch is None:
+        return
+    try:
+        if torch.cuda.is_initialized():
+            gc.collect()  # tensors in cycles, as those of a traceback may be
+            torch.cuda.empty_cache()
+    except Exception:  # a GPU in trouble; the request has its answer all the same
+        log.warning("the memory that PyTorch keeps could not be freed", exc_info=True)

@@ -22,6 +22,9 @@ from model_server.placement import choose_gpu
 # Of a GPU's memory; the rest is for fragments that nobody can use.
 USABLE_GPU_SHARE = 0.95
 
+# Taken to be free on a GPU whose size nobody tells.
+_UNCOUNTED_BYTES = 1 << 60
+
 
 class Accounts:
     """The memory of all models.
@@ -66,13 +69,20 @@ class Accounts:
                 column = leaving if name in model.leaves else held
                 column[name] = column.get(name, 0) + count
         limits = {RAM: (self._limit_bytes, self._overhead_bytes())}
-        for gpu in self._devices:
-            limit = self._gpu_limit_bytes or int(gpu.total_bytes * USABLE_GPU_SHARE)
-            limits[gpu_ledger(gpu.index)] = (limit, self._others.get(gpu.index, 0))
+        for index, limit in self._gpu_limits().items():
+            limits[gpu_ledger(index)] = (limit, self._others.get(index, 0))
         return {
             name: Ledger(name, limit, overhead, held.get(name, 0), leaving.get(name, 0))
             for name, (limit, overhead) in limits.items()
         }
+
+    def _gpu_limits(self) -> dict[int, int]:
+        """Of the GPUs of which it is known how large they are, or how much they may be used."""
+        limits = {
+            gpu.index: self._gpu_limit_bytes or int(gpu.total_bytes * USABLE_GPU_SHARE)
+            for gpu in self._devices
+        }
+        return {index: limit for index, limit in limits.items() if limit}
 
     def ledger(self) -> Ledger:
         """The ledger of the host's RAM."""
@@ -107,7 +117,9 @@ class Accounts:
     def place(self, url: str, plan: ModelPlan) -> int | None:
         """The GPU for a model that is to be loaded; None is the CPU."""
         ledgers = self.ledgers()
-        free = {gpu.index: ledgers[gpu_ledger(gpu.index)].free_bytes for gpu in self._devices}
+        free = {gpu.index: _UNCOUNTED_BYTES for gpu in self._devices}
+        for index in self._gpu_limits():
+            free[index] = ledgers[gpu_ledger(index)].free_bytes
         load = dict.fromkeys(free, 0.0)
         for model in self._models.values():
             if model.gpu in load:
@@ -119,7 +131,8 @@ class Accounts:
         """What loading a model is predicted to take, in bytes by ledger."""
         footprint = self._footprint(model.url, model.plan, on_gpu=model.gpu is not None)
         held = {RAM: footprint.ram_bytes}
-        if model.gpu is not None and any(gpu.index == model.gpu for gpu in self._devices):
+        if model.gpu in self._gpu_limits():
+            assert model.gpu is not None
             held[gpu_ledger(model.gpu)] = footprint.gpu_bytes
         return held
 
@@ -157,13 +170,16 @@ class Accounts:
 
     # --- after a load ---------------------------------------------------------------------------
 
-    def settle(self, model: Model) -> None:
-        """Count a model with what its processes were measured to take."""
+    def settle(self, model: Model, load_seconds: float = 0.0) -> None:
+        """Count a model with what its processes were measured to take, and learn it.
+
+        ``load_seconds`` is what the load took that has just been done, if one has.
+        """
         self.count(model)
         if len(model.workers) == model.plan.settings.min_workers:
             gpu = gpu_ledger(model.gpu) if model.gpu is not None else ""
             held = model.resident.held
-            took = Footprint(held[RAM], held.get(gpu, 0), model.load_seconds)
+            took = Footprint(held[RAM], held.get(gpu, 0), load_seconds)
             self._learned.learn(
                 _artifact(model.url, model.plan, on_gpu=model.gpu is not None), took
             )
@@ -171,8 +187,8 @@ class Accounts:
     def count(self, model: Model) -> None:
         """Count a model with what its processes were measured to take, and learn nothing."""
         held = {RAM: sum(worker.private_bytes for worker in model.processes)}
-        if model.gpu is not None and (taken := self._on_device(model, model.gpu)):
-            held[gpu_ledger(model.gpu)] = taken
+        if model.gpu is not None and model.gpu in self._gpu_limits():
+            held[gpu_ledger(model.gpu)] = self._on_device(model, model.gpu)
         if not all(worker.ready for worker in model.processes):  # what they will take stays theirs
             for name, count in model.resident.held.items():
                 held[name] = max(held.get(name, 0), count)

@@ -136,7 +136,9 @@ class Controller:
             overhead_bytes=lambda: self._own_bytes + self._zygotes.private_bytes,
             zygote_bytes=self._zygotes.bytes_to_start,
             learned=self._learned,
-            gpus=gpu_probe(settings.gpu_probe),
+            gpus=gpu_probe(
+                settings.gpu_probe, cuda_visible=self._environment.get("CUDA_VISIBLE_DEVICES")
+            ),
         )
         self._workers = Workers(
             settings,

@@ -13,6 +13,8 @@ from typing import Annotated
 
 import msgspec
 
+from model_server.settings import SettingsError
+
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
 _Number = Annotated[str, msgspec.Meta(pattern="^(0|[1-9][0-9]{0,8})$")]
 _ByGpu = dict[_Number, _Bytes]
@@ -47,7 +49,7 @@ class GpuTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_table(path: str) -> GpuTable:
-    """The table in a file. Raises ValueError, saying what is wrong with it."""
+    """The table in a file. Raises SettingsError, saying what is wrong with it."""
     expected = (
         f"gpu_probe is {path!r}; it must be auto, none, or a JSON file such as "
         '{"gpus": [{"name": "A10G", "total_bytes": 24000000000}]}'
@@ -55,9 +57,9 @@ def read_table(path: str) -> GpuTable:
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=GpuTable)
     except OSError as error:
-        raise ValueError(f"{expected} ({error})") from error
+        raise SettingsError(f"{expected} ({error})") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{expected}; this one is not ({error})") from error
+        raise SettingsError(f"{expected}; this one is not ({error})") from error
 
 
 def _told(process_dir: str) -> dict[int, _ByGpu]:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from model_server.gpu_table import GpuTable, read_table
 from model_server.nvml import Nvml
+from model_server.settings import SettingsError
 
 log = logging.getLogger("modelyard.gpus")
 
@@ -66,7 +67,7 @@ def gpu_probe(setting: str, *, cuda_visible: str | None = None) -> GpuProbe:
     """The probe for the setting ``gpu_probe``: ``auto``, ``none`` or the path of a table.
 
     ``cuda_visible`` is CUDA_VISIBLE_DEVICES as the models' processes have it, None: not set. Raises
-    ValueError when the table is no table.
+    SettingsError when the table is no table.
     """
     if setting == "none":
         return NoGpus()
@@ -211,8 +212,8 @@ class NvmlGpus:
 class TableOfGpus:
     """GPUs that are numbers in a JSON file, read anew at each look: for tests and trials.
 
-    See ``gpu_table`` for what the file says. Raises ValueError when it says nothing usable at the
-    start; later the last good table stays.
+    See ``gpu_table`` for what the file says. Raises SettingsError when it says nothing usable at
+    the start; later the last good table stays.
     """
 
     def __init__(self, path: str) -> None:
@@ -245,7 +246,7 @@ class TableOfGpus:
     def _read(self) -> GpuTable:
         try:
             self._table = read_table(self._path)
-        except ValueError as error:
+        except SettingsError as error:
             if str(error) != self.failed:
                 log.warning("%s; the table as it was last stays in force", error)
             self.failed = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
@@ -19,11 +20,9 @@ from model_server import wire
 from model_server.eviction_counts import EvictionCounts
 from model_server.lifecycle import Lifecycle, LoadCounts
 from model_server.memory_metrics import histogram, memory_metrics
-from model_server.model import Model
+from model_server.model_metrics import ModelNumbers, model_lines, numbers_of
 from model_server.processes.zygotes import ZygotePool
-from model_server.stats import BUCKETS, Totals
-
-_NS = 1e-9
+from model_server.stats import BUCKETS
 
 
 @dataclass
@@ -47,31 +46,6 @@ class GatewayTotals:
                 totals[index] += number
 
 
-@dataclass(frozen=True)
-class _ModelNumbers:
-    name: str
-    state: str
-    workers: int
-    busy: int
-    queued: int
-    restarts: int
-    private_bytes: int
-    totals: Totals
-
-
-def _numbers(model: Model, waiting: dict[int, int]) -> _ModelNumbers:
-    return _ModelNumbers(
-        name=model.name,
-        state=model.state.value,
-        workers=len(model.workers),
-        busy=sum(worker.busy_since_ns != 0 for worker in model.workers),
-        queued=waiting.get(model.inode, 0),
-        restarts=model.restarts,
-        private_bytes=model.held_bytes,
-        totals=model.counted(),
-    )
-
-
 def snapshot(
     lifecycle: Lifecycle,
     restarts: int,
@@ -85,7 +59,7 @@ def snapshot(
 
     ``waiting`` is what ``waiting_connections`` found. Of ``memory``, the models are not looked at.
     """
-    models = [_numbers(model, waiting) for model in lifecycle.models.values()]
+    models = [numbers_of(model, waiting) for model in lifecycle.models.values()]
     snap = _Snapshot(
         models,
         copy(lifecycle.counts),
@@ -101,12 +75,12 @@ def snapshot(
 def _render(snap: _Snapshot) -> str:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(snap)
-    return generate_latest(registry).decode()
+    return generate_latest(registry).decode() + "".join(model_lines(snap.models))
 
 
 @dataclass(frozen=True, eq=False)
 class _Snapshot(Collector):
-    models: list[_ModelNumbers]
+    models: list[ModelNumbers]
     counts: LoadCounts
     restarts: int
     zygotes: dict[str, int]
@@ -118,7 +92,7 @@ class _Snapshot(Collector):
         yield from self._server()
         yield from memory_metrics(self.memory, self.evictions)
         yield from self._http()
-        yield from self._per_model()
+        yield from self._states()
 
     def _server(self) -> Iterator[Metric]:
         counts = self.counts
@@ -156,56 +130,9 @@ class _Snapshot(Collector):
             value=sum(self.gateways.in_flight.values()),
         )
 
-    def _per_model(self) -> Iterator[Metric]:
+    def _states(self) -> Iterator[Metric]:
+        by_state = Counter(model.state for model in self.models)
         loaded = GaugeMetricFamily("modelyard_models", "Models by state.", labels=["state"])
-        for state in sorted({model.state for model in self.models}):
-            loaded.add_metric([state], sum(model.state == state for model in self.models))
+        for state, count in sorted(by_state.items()):
+            loaded.add_metric([state], count)
         yield loaded
-        for name, text, value in _MODEL_GAUGES:
-            gauge = GaugeMetricFamily(name, text, labels=["model"])
-            for model in self.models:
-                gauge.add_metric([model.name], value(model))
-            yield gauge
-        for name, text, value in _MODEL_COUNTERS:
-            counter = CounterMetricFamily(name, text, labels=["model"])
-            for model in self.models:
-                counter.add_metric([model.name], value(model))
-            yield counter
-        handler = HistogramMetricFamily(
-            "modelyard_handler_seconds", "Time in the model's code.", labels=["model"]
-        )
-        for model in self.models:
-            totals = model.totals
-            if not totals.finished:  # most of the lines of this page would say nothing
-                continue
-            handler.add_metric([model.name], *histogram(totals.buckets, totals.handler_ns * _NS))
-        yield handler
-
-
-_Value = Callable[[_ModelNumbers], float]
-_MODEL_GAUGES: tuple[tuple[str, str, _Value], ...] = (
-    ("modelyard_model_workers", "Processes of the model.", lambda model: model.workers),
-    ("modelyard_model_in_flight", "Requests in the model's code.", lambda model: model.busy),
-    ("modelyard_model_queued", "Requests waiting for the model.", lambda model: model.queued),
-    ("modelyard_model_bytes", "Private memory of the model.", lambda model: model.private_bytes),
-)
-_MODEL_COUNTERS: tuple[tuple[str, str, _Value], ...] = (
-    ("modelyard_invokes", "Requests that the model finished.", lambda model: model.totals.finished),
-    ("modelyard_invoke_errors", "Of these, failed ones.", lambda model: model.totals.failed),
-    (
-        "modelyard_invokes_skipped",
-        "Requests not started because the client had left.",
-        lambda model: model.totals.skipped,
-    ),
-    (
-        "modelyard_queue_seconds",
-        "Time that requests waited for the model.",
-        lambda model: model.totals.queue_ns * _NS,
-    ),
-    (
-        "modelyard_batches",
-        "Batches of two requests and more.",
-        lambda model: model.totals.batches,
-    ),
-    ("modelyard_model_restarts", "Processes replaced.", lambda model: model.restarts),
-)

@@ -79,14 +79,6 @@ def _use_under_limit() -> MemoryUse | None:
     return None
 
 
-def gpu_count() -> int:
-    """How many NVIDIA GPUs the driver shows; asks no library, so that none gets a context."""
-    try:
-        return sum(1 for _ in (_PROC / "driver" / "nvidia" / "gpus").iterdir())
-    except OSError:
-        return 0
-
-
 def prefer_as_oom_victim() -> None:
     """When the kernel must kill somebody, let it be a model and not the server."""
     path = Path("/proc/self/oom_score_adj")

@@ -111,7 +111,7 @@ class Starter:
             await self._accounts.look_at_gpus()
             self._check_wanted(model)
         predicted = dict(model.resident.held)
-        self._accounts.settle(model)
+        self._accounts.settle(model, model.load_seconds)
         for name, count in model.resident.held.items():
             self._counts.predicted(name, predicted.get(name, 0), count)
         model.resident.reload_seconds = self._accounts.load_seconds(model)

@@ -38,12 +38,14 @@ _ROUND_SECONDS = 2.0
 
 _MOST_IN_TURN = 100
 
-# The ledger is not worth adding up before models have outgrown it by so much together, or so much
-# of what the kernel grants is in use.
-_SMALL_BYTES = 1 << 20
-_AMPLE_SHARE = 0.75
+# Adding up the ledger of thousands of models takes a millisecond: it is done when models have
+# outgrown it by so much more of the limit, and then this often.
+_SMALL_SHARE = 0.01
+_ADD_UP_SECONDS = 0.25
 
-# Between two looks, while memory is short: a model that fills memory takes 20 MB in 10 ms.
+# Between two looks, when more than this share of the kernel's limit is in use: a model that fills
+# memory takes 20 MB in 10 ms.
+_AMPLE_SHARE = 0.75
 _GLANCES = 5
 
 
@@ -54,8 +56,8 @@ class Watch:
     hears how many requests a model has finished since the last look, at a time of
     ``time.monotonic()``; ``on_growth`` that a worker takes so many bytes now, noticeably more than
     when it was measured; ``on_pressure`` that so many bytes are missing, and says whether it can
-    help (it is asked at each look while they are). Who is over a limit and cannot be helped is
-    stopped. ``in_use()`` is what the kernel says is in use, None where it does not.
+    help (it is asked several times a second while they are). Who is over a limit and cannot be
+    helped is stopped. ``in_use()`` is what the kernel says is in use, None where it does not.
     """
 
     def __init__(
@@ -78,8 +80,13 @@ class Watch:
         self._on_growth = on_growth
         self._on_pressure = on_pressure
         self._in_use = in_use
+        limit = ram().limit_bytes
+        self._patience_bytes = patience_bytes(limit, ceiling_bytes)
         self._ample_bytes = ceiling_bytes * _AMPLE_SHARE
+        self._small_bytes = limit * _SMALL_SHARE
         self._is_tight = False
+        self._added_bytes = 0
+        self._add_up_at = 0.0
         self._finished: list[int] = []
         self._growths: dict[int, Growth] = {}
         self._beyond_bytes = 0
@@ -96,10 +103,9 @@ class Watch:
         if not self._is_tight:
             await asyncio.sleep(LOOK_SECONDS)
             return
-        patience = patience_bytes(self._ram().limit_bytes, self._ceiling_bytes)
         for _ in range(_GLANCES):
             await asyncio.sleep(LOOK_SECONDS / _GLANCES)
-            if (self._in_use() or 0) > patience:
+            if (self._in_use() or 0) > self._patience_bytes:
                 return
 
     async def look(self) -> None:
@@ -112,10 +118,9 @@ class Watch:
             self._see(slot)
         for slot in seen:
             await self._hold_to_own_limit(slot)
-        in_use = self._in_use()
-        is_ample = (in_use or 0) <= self._ample_bytes
-        self._is_tight = bool(active) and not is_ample
-        if self._beyond_bytes > _SMALL_BYTES or not is_ample:
+        in_use = self._in_use() or 0
+        self._is_tight = bool(active) and in_use > self._ample_bytes
+        if in_use > self._patience_bytes or self._is_worth_adding_up():
             await self._hold_all_to_the_limit(in_use)
 
     def close(self) -> None:
@@ -203,8 +208,16 @@ class Watch:
         if reason is not None and _may_be_stopped(growth.worker):
             self._workers.stop_for(model, growth.worker, OutOfMemory(reason).problem())
 
-    async def _hold_all_to_the_limit(self, in_use: int | None) -> None:
+    def _is_worth_adding_up(self) -> bool:
+        if self._beyond_bytes <= self._small_bytes:
+            return False
+        changed = abs(self._beyond_bytes - self._added_bytes)
+        return changed > self._small_bytes or time.monotonic() >= self._add_up_at
+
+    async def _hold_all_to_the_limit(self, in_use: int) -> None:
         """When all together take too much: have somebody leave, else stop who has grown most."""
+        self._added_bytes = self._beyond_bytes
+        self._add_up_at = time.monotonic() + _ADD_UP_SECONDS
         if self._excess(in_use) is None:
             return
         for slot in list(self._growths):
@@ -225,7 +238,7 @@ class Watch:
         elif found.is_urgent:
             self._on_pressure(found.excess_bytes)
 
-    def _excess(self, in_use: int | None) -> Excess | None:
+    def _excess(self, in_use: int) -> Excess | None:
         return excess(self._ram(), self._beyond_bytes, self._ceiling_bytes, in_use)
 
     def _watched(self) -> list[tuple[Model, Growth]]:

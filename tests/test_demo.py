@@ -110,6 +110,9 @@ def test_whole_tour(demo: Starter) -> None:
     assert re.search(r"answers 500: FileNotFoundError: .*centroids", shown, re.DOTALL)
     old, new = re.findall(r"process (\d+)", shown)
     assert old != new
+    assert re.search(r"still there: hoarder_1,", shown)
+    assert re.search(r"hoarder_1 was asked for: it came back", shown)
+    assert re.search(r"^  hoarder_1: in memory since .*evicted once", shown, re.MULTILINE)
     assert "loaded: none" in shown
     assert "exited with 0" in shown
     wide = [line for line in shown.splitlines() if len(line) > 80]
@@ -122,7 +125,7 @@ def test_keep_prints_lines_that_work_and_ctrl_c_ends_it(demo: Starter) -> None:
     started = demo("--keep")
     started.wait_until_shown("in another terminal")
     started.wait_until_shown('"model_name"')
-    lines = started.shown().partition("6. ")[2].partition("\n")[2]
+    lines = started.shown().partition("7. ")[2].partition("\n")[2]
     script = lines.replace("curl ", "curl --silent --show-error --fail-with-body ")
     answers = subprocess.run(
         ["sh", "-ec", script], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False

@@ -72,6 +72,7 @@ def _visit(server: Server, client: Client, place: Workplace, *, keep: bool) -> N
     tour.load_and_invoke(client, place)
     tour.load_broken(client, place)
     tour.kill_worker(client)
+    tour.load_more_than_fits(server, client, place)
     if keep:
         _keep(server, client, place)
     else:
@@ -80,7 +81,7 @@ def _visit(server: Server, client: Client, place: Workplace, *, keep: bool) -> N
 
 
 def _keep(server: Server, client: Client, place: Workplace) -> None:
-    screen.heading("6. The server keeps running; try this in another terminal, or Ctrl-C to stop")
+    screen.heading("7. The server keeps running; try this in another terminal, or Ctrl-C to stop")
     print(next_steps.curl_lines(server.port, place), flush=True)
     try:
         server.wait()

@@ -52,8 +52,11 @@ class Client:
 
     def invoke(self, name: str, request: SampleRequest) -> bytes:
         """Ask a model; the answer is JSON unless an Accept header says otherwise."""
-        body = request.path.read_bytes()
-        return self._ask("POST", f"{_path(name)}/invoke", body, request.content_type)
+        return self.ask(name, request.path.read_bytes(), request.content_type)
+
+    def ask(self, name: str, body: bytes, content_type: str) -> bytes:
+        """Ask a model with a body of one's own."""
+        return self._ask("POST", f"{_path(name)}/invoke", body, content_type)
 
     def describe(self, name: str) -> dict[str, Any]:
         """State, memory and processes of a model."""

@@ -21,6 +21,10 @@ LOG_LINES = 15
 FRAMEWORKS = ("python", "sklearn")
 
 
+# Little, so that the demo can show what happens when models need more.
+MEMORY_LIMIT_BYTES = 400 << 20
+
+
 class DemoError(Exception):
     """Raised when the demo cannot go on; the text is for the user."""
 
@@ -128,6 +132,8 @@ def _environment(models: Path, port: int) -> dict[str, str]:
         "MODELYARD_HOST": "127.0.0.1",
         "MODELYARD_MODEL_ROOTS": str(models),
         "MODELYARD_PRELOAD": ",".join(FRAMEWORKS),
+        "MODELYARD_MEMORY_LIMIT_BYTES": str(MEMORY_LIMIT_BYTES),
+        "MODELYARD_LEARNED_SIZES_FILE": "",  # of this server alone
     }
     return {**inherited, **settings}
 

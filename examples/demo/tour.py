@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 from examples.archives import SampleRequest, extract, pack
 from examples.demo import screen
 from examples.demo.client import Client, Refused
-from examples.demo.server import DemoError, Server
+from examples.demo.server import MEMORY_LIMIT_BYTES, DemoError, Server
 from examples.demo.workplace import Workplace
 
 MODELS = ("iris_sklearn", "digits_script", "languages_service")
@@ -21,6 +24,17 @@ HEAD = ("model", "interface", "cold load ms", "warm p50 ms", "private MiB")
 WARM_UP_INVOKES = 20
 MEASURED_INVOKES = 200
 MIB = 1 << 20
+
+HOARDERS = tuple(f"hoarder_{number}" for number in range(1, 9))
+HOARD_MIB = 40
+HOARDER = f"""\
+def model_fn(model_dir):
+    return bytearray(b"x" * ({HOARD_MIB} << 20))
+
+
+def predict_fn(data, model):
+    return {{"bytes": len(model)}}
+"""
 
 
 def train(place: Workplace) -> None:
@@ -93,10 +107,38 @@ def kill_worker(client: Client) -> None:
     screen.say(f"process {pid} is dead; process {heir} answered after {answered_ms:.0f} ms")
 
 
+def load_more_than_fits(server: Server, client: Client, place: Workplace) -> None:
+    """Load more than the memory holds, ask for one that had to go, and ask why it had to."""
+    limit = MEMORY_LIMIT_BYTES // MIB
+    count = len(HOARDERS)
+    screen.heading(f"6. Load {count} models of {HOARD_MIB} MiB; the server may take {limit} MiB")
+    for name in HOARDERS:
+        model_dir = place.models / name / "model"
+        (model_dir / "code").mkdir(parents=True)
+        (model_dir / "code" / "inference.py").write_text(HOARDER)
+        client.load(name, model_dir)
+    states = {name: client.describe(name)["state"] for name in client.names()}
+    evicted = [name for name, state in states.items() if state == "EVICTED"]
+    screen.say(f"evicted for others, but still there: {', '.join(evicted) or 'none'}")
+    name = evicted[0] if evicted else HOARDERS[0]
+    came_ms = _milliseconds(partial(client.ask, name, b"{}", "application/json"))
+    screen.say(f"{name} was asked for: it came back and answered after {came_ms:.0f} ms")
+    screen.say(f"modelyard why {name} --limit 2")
+    for line in _why(server, name):
+        screen.say(line)
+
+
+def _why(server: Server, name: str) -> list[str]:
+    command = [str(Path(sys.executable).with_name("modelyard")), "why", name, "--limit", "2"]
+    url = f"http://127.0.0.1:{server.port}"
+    done = subprocess.run([*command, "--url", url], capture_output=True, text=True)
+    return (done.stdout or done.stderr).splitlines()
+
+
 def unload_and_stop(server: Server, client: Client) -> None:
     """Unload the models, then stop the server as the platform does."""
-    screen.heading("6. Unload the models and stop the server")
-    for name in MODELS:
+    screen.heading("7. Unload the models and stop the server")
+    for name in client.names():
         client.unload(name)
     screen.say(f"models that are loaded: {', '.join(client.names()) or 'none'}")
     stop(server, client)

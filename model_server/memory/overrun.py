@@ -55,17 +55,17 @@ def patience_bytes(limit_bytes: int, ceiling_bytes: int) -> float:
 
 
 def excess(
-    ledger: Ledger, grown_bytes: int, ceiling_bytes: int, in_use_bytes: int | None = None
+    ledger: Ledger, grown_bytes: int, ceiling_bytes: int, in_use_bytes: int = 0
 ) -> Excess | None:
     """None while everything is within the limit.
 
     ``grown_bytes`` is by how much models have outgrown what the ledger says of them;
     ``ceiling_bytes`` what the kernel grants, and ``in_use_bytes`` what it says is in use of that
-    (None: it does not), which counts also what the ledger knows nothing of.
+    (0: it does not say), which counts also what the ledger knows nothing of.
     """
     taken = ledger.overhead_bytes + ledger.held_bytes + grown_bytes
     limit = min(ledger.limit_bytes, ceiling_bytes)
-    in_use = (in_use_bytes or 0) - ledger.leaving_bytes
+    in_use = in_use_bytes - ledger.leaving_bytes
     is_urgent = max(taken, in_use) > patience_bytes(ledger.limit_bytes, ceiling_bytes)
     if not is_urgent:
         in_use = 0  # short of that, the ledger's word counts

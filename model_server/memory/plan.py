@@ -1,15 +1,17 @@
 """How to make room for a model: a pure function of need, models, ledgers, policy and time.
 
 For each ledger that is short, models are taken in the policy's order until enough bytes come back;
-then those are given up again that turn out not to be needed. A model on a GPU may be parked instead
+then those are spared again that turn out not to be needed. A model on a GPU may be parked instead
 of evicted: its weights move to RAM, if there is room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import repeat
 
 from model_server.memory.ledger import RAM, Ledger, shown_bytes
 from model_server.memory.policies import Policy
@@ -24,8 +26,11 @@ RESIDENCE_SECONDS = 0.1
 # Of those that stay, so many are told of in the explanation.
 _KEPT_SHOWN = 5
 
-# While thrashing, a model that was never used before may not push out so many that were.
+# While thrashing, a model that was never used before may not push out so many that are hot.
 GUARDED_VICTIMS = 3
+
+# Of more models than this, only the least worth are sorted at first.
+_SORTED_AT_ONCE = 500
 
 
 class Outcome(Enum):
@@ -107,26 +112,23 @@ def make_plan(
     """How to make room for ``need``. Ledgers that it does not mention are left alone.
 
     While ``thrashing``, a model that is used for the first time may not push out several that are
-    each worth more.
+    used again and again.
     """
     if all(count <= ledgers[name].free_bytes for name, count in need.held.items()):
         return Plan(Outcome.FITS)
-    if reason := _never(need, residents, ledgers, policy):
+    if reason := _never(need, ledgers, policy):
         return Plan(Outcome.REFUSE, reason=reason)
-    plan = _choose(need, residents, ledgers, policy, now=now, may_park=True)
+    plan = _Choice(need, residents, ledgers, policy, now, may_park=True).plan()
     if plan.outcome is not Outcome.EVICT and any(v.move is Move.PARK for v in plan.victims):
-        plan = _choose(need, residents, ledgers, policy, now=now, may_park=False)
+        plan = _Choice(need, residents, ledgers, policy, now, may_park=False).plan()
+    if plan.outcome is Outcome.WAIT and (reason := _pinned(need, residents, ledgers)):
+        return Plan(Outcome.REFUSE, kept=plan.kept, reason=reason)
     if thrashing and plan.outcome is Outcome.EVICT:
-        plan = guarded(need, plan, policy)
+        plan = guarded(need, plan, now)
     return plan
 
 
-def _never(
-    need: Need,
-    residents: Collection[Resident],
-    ledgers: Mapping[str, Ledger],
-    policy: Policy,
-) -> str:
+def _never(need: Need, ledgers: Mapping[str, Ledger], policy: Policy) -> str:
     """Why it cannot fit whoever leaves; empty when it can."""
     for name, count in need.held.items():
         ledger = ledgers[name]
@@ -140,9 +142,16 @@ def _never(
                 f"{shown_bytes(ledger.models_bytes)} of the limit of "
                 f"{shown_bytes(ledger.limit_bytes)}"
             )
+    return ""
+
+
+def _pinned(need: Need, residents: Collection[Resident], ledgers: Mapping[str, Ledger]) -> str:
+    """Why it cannot fit as long as the pinned models stay; empty when it can."""
+    for name, count in need.held.items():
+        ledger = ledgers[name]
         pinned = [r for r in residents if r.pinned and r.name != need.name and r.held.get(name)]
         pinned_bytes = sum(r.held[name] for r in pinned)
-        if count > ledger.models_bytes - pinned_bytes:
+        if count > max(ledger.free_bytes, ledger.models_bytes - pinned_bytes):
             return (
                 f"{_needs(need, ledger)}, but {len(pinned)} pinned models hold "
                 f"{shown_bytes(pinned_bytes)} of the {shown_bytes(ledger.models_bytes)} "
@@ -151,94 +160,125 @@ def _never(
     return ""
 
 
-def _choose(
-    need: Need,
-    residents: Collection[Resident],
-    ledgers: Mapping[str, Ledger],
-    policy: Policy,
-    *,
-    now: float,
-    may_park: bool,
-) -> Plan:
-    victims: list[Victim] = []
-    kept: list[Kept] = []
-    for name in sorted(need.held, key=lambda ledger: ledger == RAM):  # devices first: they may park
-        freed = sum(victim.frees(name) for victim in victims)
-        short = need.held[name] - ledgers[name].free_bytes - freed
-        leaving = {victim.resident.name for victim in victims if victim.move is Move.EVICT}
-        queue = _Queue(name, short, now, may_park and name != RAM)
-        queue.fill(need, [r for r in residents if r.name not in leaving], policy)
-        victims = [v for v in victims if v.resident.name not in queue.names] + queue.victims
-        kept += queue.kept
-        if queue.freed < short:
-            reason = f"{short_of(need, ledgers[name])}; {_why_nobody_leaves(queue.kept)}"
-            return Plan(Outcome.WAIT, victims, kept, reason)
-    return Plan(Outcome.EVICT, victims, kept)
+class _Choice:
+    """Whom to take, ledger by ledger."""
 
-
-class _Queue:
-    """The models of one ledger, the least worth first, until enough bytes come back."""
-
-    def __init__(self, ledger: str, short: int, now: float, may_park: bool) -> None:
-        self.victims: list[Victim] = []
-        self.kept: list[Kept] = []
-        self.freed = 0
-        self._ledger = ledger
-        self._short = short
+    def __init__(
+        self,
+        need: Need,
+        residents: Collection[Resident],
+        ledgers: Mapping[str, Ledger],
+        policy: Policy,
+        now: float,
+        *,
+        may_park: bool,
+    ) -> None:
+        self._need = need
+        self._residents = residents
+        self._ledgers = ledgers
+        self._policy = policy
         self._now = now
         self._may_park = may_park
+        self._stay = {need.name, *need.keeps}
+        self._victims: dict[str, Victim] = {}
+        self._kept: list[Kept] = []
 
-    @property
-    def names(self) -> set[str]:
-        """Who leaves."""
-        return {victim.resident.name for victim in self.victims}
+    def plan(self) -> Plan:
+        """Victims that are enough in every ledger, or why there are none."""
+        for name in sorted(self._need.held, key=lambda ledger: ledger == RAM):
+            if reason := self._fill(name):
+                return self._waiting(reason)
+        if RAM not in self._need.held and (reason := self._fill(RAM)):
+            return self._waiting(reason)
+        self._spare()
+        return Plan(Outcome.EVICT, tuple(self._victims.values()), self._kept)
 
-    def fill(self, need: Need, residents: Sequence[Resident], policy: Policy) -> None:
-        """Choose the victims."""
-        if self._short <= 0:
-            return
-        ledger = self._ledger
-        worths = sorted(
-            (policy.keep(resident, ledger, self._cost(resident)), index)
-            for index, resident in enumerate(residents)
-        )
-        for worth, index in worths:
-            resident = residents[index]
-            if not resident.held.get(ledger) or resident.name == need.name:
-                continue
-            if self.freed >= self._short:
+    def _waiting(self, reason: str) -> Plan:
+        return Plan(Outcome.WAIT, tuple(self._victims.values()), self._kept, reason)
+
+    def _short(self, name: str) -> int:
+        """Bytes that are still missing in a ledger. Where only parking takes any, those of that."""
+        freed = sum(victim.frees(name) for victim in self._victims.values())
+        if name in self._need.held:
+            return self._need.held[name] - self._ledgers[name].free_bytes - freed
+        return -freed - max(self._ledgers[name].free_bytes, 0) if freed < 0 else 0
+
+    def _fill(self, name: str) -> str:
+        """Take models until a ledger is no longer short; why there are not enough, or nothing."""
+        short = self._short(name)
+        if short <= 0:
+            return ""
+        held_back_by: Counter[str] = Counter()
+        for worth, resident in self._least_worth_first(name):
+            if short <= 0:
                 if not self._tell(resident, worth, "worth more"):
                     break
             elif reason := held_back(resident, self._now):
+                held_back_by[reason] += 1
                 self._tell(resident, worth, reason)
             else:
-                self._take(resident, worth)
-        self._give_back()
+                short -= self._take(resident, name, worth)
+        return self._unfilled(name, held_back_by) if short > 0 else ""
 
-    def _cost(self, resident: Resident) -> float:
-        parks = self._may_park and resident.parked_bytes is not None
-        return resident.unpark_seconds if parks else resident.reload_seconds
+    def _unfilled(self, name: str, held_back_by: Counter[str]) -> str:
+        if name not in self._need.held:
+            return "there is no room in RAM for what would be parked"
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(held_back_by.items()))
+        found = f"no model can leave now: {why}" if why else "no model holds enough to be freed"
+        return f"{short_of(self._need, self._ledgers[name])}; {found}"
+
+    def _least_worth_first(self, name: str) -> Iterator[tuple[float, Resident]]:
+        found = list(self._residents)
+        costs = [r.reload_seconds for r in found]
+        if name != RAM and self._may_park:
+            costs = [
+                r.reload_seconds if r.parked_bytes is None else r.unpark_seconds for r in found
+            ]
+        worths = list(map(self._policy.keep, found, repeat(name), costs, repeat(self._now)))
+        for index in _ascending(worths):
+            resident = found[index]
+            before = self._victims.get(resident.name)
+            gone = before is not None and before.move is Move.EVICT
+            if resident.held.get(name, 0) > 0 and not gone and resident.name not in self._stay:
+                yield worths[index], resident
+
+    def _take(self, resident: Resident, name: str, worth: float) -> int:
+        parks = name != RAM and self._may_park and resident.parked_bytes is not None
+        before = self._victims.get(resident.name)
+        victim = Victim(resident, Move.PARK if parks else Move.EVICT, name, worth)
+        self._victims[resident.name] = victim
+        return victim.frees(name) - (before.frees(name) if before else 0)
+
+    def _spare(self) -> None:
+        """Spare those, the most worth first, without whom there is enough in every ledger."""
+        again = True
+        while again:
+            again = False
+            for victim in sorted(self._victims.values(), key=lambda v: v.worth, reverse=True):
+                del self._victims[victim.resident.name]
+                if any(self._short(name) > 0 for name in {*self._need.held, RAM}):
+                    self._victims[victim.resident.name] = victim
+                else:
+                    again = True
+                    self._tell(victim.resident, victim.worth, "not needed")
 
     def _tell(self, resident: Resident, worth: float, reason: str) -> bool:
-        if len(self.kept) < _KEPT_SHOWN:
-            self.kept.append(Kept(resident, worth, reason))
+        if len(self._kept) < _KEPT_SHOWN:
+            self._kept.append(Kept(resident, worth, reason))
             return True
         return False
 
-    def _take(self, resident: Resident, worth: float) -> None:
-        parks = self._may_park and resident.parked_bytes is not None
-        victim = Victim(resident, Move.PARK if parks else Move.EVICT, self._ledger, worth)
-        self.victims.append(victim)
-        self.freed += victim.frees(self._ledger)
 
-    def _give_back(self) -> None:
-        """Spare those, the most worth first, without whom there is enough."""
-        for victim in reversed(self.victims[:-1]):
-            count = victim.frees(self._ledger)
-            if self.freed - count >= self._short:
-                self.victims.remove(victim)
-                self.freed -= count
-                self._tell(victim.resident, victim.worth, "not needed")
+def _ascending(worths: Sequence[float]) -> Iterator[int]:
+    """The indexes, the least first, sorted no further than is asked for."""
+    if len(worths) <= _SORTED_AT_ONCE:
+        yield from sorted(range(len(worths)), key=worths.__getitem__)
+        return
+    cut = sorted(worths[::50])[2]
+    few = [index for index, worth in enumerate(worths) if worth <= cut]
+    yield from sorted(few, key=worths.__getitem__)
+    rest = [index for index, worth in enumerate(worths) if worth > cut]
+    yield from sorted(rest, key=worths.__getitem__)
 
 
 def held_back(resident: Resident, now: float) -> str:
@@ -251,13 +291,13 @@ def held_back(resident: Resident, now: float) -> str:
     return "busy" if resident.busy() else ""
 
 
-def guarded(need: Need, plan: Plan, policy: Policy) -> Plan:
+def guarded(need: Need, plan: Plan, now: float) -> Plan:
     """The plan, unless a newcomer would push out several models that are used again and again."""
-    hot = [victim for victim in plan.victims if victim.resident.usage.uses > 1]
-    if need.usage.uses > 1 or len(hot) < GUARDED_VICTIMS:
+    hot = sum(victim.resident.usage.is_hot(now) for victim in plan.victims)
+    if need.usage.uses > 1 or hot < GUARDED_VICTIMS:
         return plan
     reason = (
-        f"it would push out {len(hot)} models that are in use while models already come and go too "
+        f"it would push out {hot} models that are in use while models already come and go too "
         "often; a second request for it is let in"
     )
     return Plan(Outcome.WAIT, plan.victims, plan.kept, reason)
@@ -275,12 +315,3 @@ def short_of(need: Need, ledger: Ledger) -> str:
 def _needs(need: Need, ledger: Ledger) -> str:
     where = "" if ledger.name == RAM else f" on {ledger.name}"
     return f"the model needs about {shown_bytes(need.held[ledger.name])}{where}"
-
-
-def _why_nobody_leaves(kept: Sequence[Kept]) -> str:
-    if not kept:
-        return "no model holds anything that could be freed"
-    reasons = sorted({each.reason for each in kept})
-    return "no model can leave now: " + ", ".join(
-        f"{sum(each.reason == reason for each in kept)} {reason}" for reason in reasons
-    )

@@ -75,9 +75,10 @@ def _sent_away(decision: Decision, model_name: str) -> bool:
 def _use(model: wire.ModelMemory) -> str:
     if not model.uses or model.idle_seconds is None:
         return "never used"
-    times = "once" if model.uses == 1 else f"{model.uses:,} times"
     last = shown_seconds(model.idle_seconds)
-    return f"used {times}, last {last} ago, {shown_rate(model.uses_per_hour)}"
+    if model.uses == 1:  # no rate follows from that
+        return f"used once, {last} ago"
+    return f"used {model.uses:,} times, last {last} ago, {shown_rate(model.uses_per_hour)}"
 
 
 def _evictions(count: int) -> str:

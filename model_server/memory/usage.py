@@ -82,13 +82,15 @@ class Usage:
         """
         idle = now - self.last_used
         short = self.short_gap
-        if not short:
-            return max(ONCE_FACTOR * idle, SHORTEST_SECONDS)
-        if idle <= short:
-            return short if short > SHORTEST_SECONDS else SHORTEST_SECONDS
-        far = self.long_gap if self.long_gap > idle else idle
-        near = idle * idle / short
-        return near if near < far else far
+        if idle > short > 0.0:
+            far = self.long_gap
+            if far < idle:
+                far = idle
+            near = idle * idle / short
+            expected = near if near < far else far
+        else:
+            expected = short or ONCE_FACTOR * idle
+        return expected if expected > SHORTEST_SECONDS else SHORTEST_SECONDS
 
     def rate(self, now: float) -> float:
         """Uses per second to be expected."""

@@ -177,7 +177,8 @@ def _kept(decision: Decision, kept: Choice, times: Times) -> str:
         need = "grew"
     if decision.outcome != "evict":
         return f"kept at {at} when {whom} {need} and found no room: {_why(decision, kept, None)}"
-    closest = max(decision.victims, key=_worth, default=None)
+    beside = [victim for victim in decision.victims if victim.ledger == kept.ledger]
+    closest = max(beside or decision.victims, key=_worth, default=None)
     gone = _departures(decision.victims)
     return f"kept at {at} when {whom} {need} and {gone}: {_why(decision, kept, closest)}"
 
@@ -199,8 +200,8 @@ def _worth(choice: Choice) -> float:
 
 def _ratio(kept: Choice, victim: Choice) -> str:
     """``worth`` is the logarithm of what each MiB saves, to base 2."""
-    if kept.worth is None or victim.worth is None:
-        return "more"
+    if kept.worth is None or victim.worth is None or kept.worth < victim.worth:
+        return "more"  # which no number tells: never used, or in another ledger
     difference = kept.worth - victim.worth
     if not isfinite(difference) or difference > 10:
         return "far more per MiB"

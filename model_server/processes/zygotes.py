@@ -44,6 +44,9 @@ THREAD_ENVIRONMENT = {
 # throughput; whoever runs one large model may want it otherwise.
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
+# CUDA's own order is by speed; GPUs are counted here as NVML and people count them.
+_GPU_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
 
 # A framework, and the key of an environment ("": the server's own).
 ZygoteKey = tuple[str, str]
@@ -205,7 +208,7 @@ class ZygotePool:
         self._stats_path = stats_path
         # What workers would set for libraries that read it: here it costs them nothing.
         told = library_environment(settings.handler_options)
-        self._environment = {**told, **_WAITING, **environment, **THREAD_ENVIRONMENT}
+        self._environment = {**told, **_WAITING, **_GPU_ORDER, **environment, **THREAD_ENVIRONMENT}
         self._on_worker_exit = on_worker_exit
         self._zygotes: dict[ZygoteKey, Zygote] = {}
         self._closing = False

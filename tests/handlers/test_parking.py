@@ -13,7 +13,7 @@ from handlers.inspection import inspect_model
 from handlers.interfaces.user_errors import prediction_error
 from handlers.parking import free_device_cache
 from handlers.service import LoadedModel, load_service
-from handlers.types import HandlerOptions, Request, Resources
+from handlers.types import HandlerOptions, Request, Resources, Response
 
 from ..contract.endpoint import BEHAVIOURS
 
@@ -160,6 +160,22 @@ def test_a_full_device_is_an_error_of_its_own(error: Exception) -> None:
 )
 def test_a_host_without_memory_is_not(error: Exception) -> None:
     assert not isinstance(prediction_error(error), DeviceOutOfMemory)
+
+
+def test_in_a_batch_only_the_request_that_was_too_large_finds_the_device_full(
+    make: Make, options: HandlerOptions
+) -> None:
+    code = """
+def handle(data, context):
+    if data and any(row["body"] == b"big" for row in data):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    return [bytes(row["body"]) for row in data or ()]
+"""
+    model = loaded(make({**script(code), "modelyard.toml": "batch_size = 8"}), options)
+    small, big = model.invoke_batch([Request(b"small"), Request(b"big")])
+    assert isinstance(small, Response)
+    assert small.body == b"small"
+    assert isinstance(big, DeviceOutOfMemory)
 
 
 def test_without_a_device_there_is_no_cache_to_free() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from model_server.gpus import Gpu, NoGpus, TableOfGpus, gpu_probe
 from model_server.nvml import visible_gpus
+from model_server.settings import SettingsError
 
 from .nvml_parts import MIB, Driver, driver, gpu
 
@@ -296,7 +297,7 @@ def test_nonsense_is_refused_at_the_start_and_later_the_last_good_table_stays(
     probe = put(path, gpus=TWO)
     good = probe.devices()
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ValueError, match=r"gpu_probe is .*gpus\.json.*must be auto, none"):
+    with pytest.raises(SettingsError, match=r"gpu_probe is .*gpus\.json.*must be auto, none"):
         gpu_probe(str(path))
     assert probe.devices() == good
     assert probe.process_bytes() == {}
@@ -330,5 +331,5 @@ def test_a_table_that_cannot_be_read_any_more_stays_as_it_was(
 
 
 def test_an_unknown_word_is_told_what_there_is() -> None:
-    with pytest.raises(ValueError, match="'nvml'; it must be auto, none, or a JSON file"):
+    with pytest.raises(SettingsError, match="'nvml'; it must be auto, none, or a JSON file"):
         gpu_probe("nvml")

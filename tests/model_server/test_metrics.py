@@ -5,9 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from model_server import wire
 from model_server.eviction_counts import EvictionCounts
 from model_server.memory_metrics import memory_metrics
+from model_server.model_metrics import ModelNumbers, model_lines
+from model_server.stats import Totals
 
 from ..contract.polling import eventually
 from ..contract.raw import RawConnection
@@ -169,3 +173,27 @@ def test_what_memory_came_to_is_told_with_its_labels() -> None:
     assert told["memory_thrashing",] == 1
     assert [told[f"shadow_{part}_total", "lru"] for part in ("hits", "misses")] == [5, 2]
     assert told["shadow_reload_seconds_total", "lru"] == 1.5
+
+
+def test_the_lines_of_models_are_read_back_as_they_were_meant() -> None:
+    used, names = Totals(), ['a"b\\c\nd{}🦙', "plain", "\\n"]
+    used.finished, used.failed, used.handler_ns = 3, 1, 2_000_000_000
+    used.buckets[0], used.buckets[2] = 1, 2
+    models = [ModelNumbers(name, "READY", 2, 1, 4, 0, 5, used) for name in names]
+    models.append(ModelNumbers("unused", "EVICTED", 0, 0, 0, 0, 0, Totals()))
+    families = list(text_string_to_metric_families("".join(model_lines(models))))
+    told = {
+        (family.type, sample.name, *sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    for name in names:
+        assert told["gauge", "modelyard_model_queued", name] == 4
+        assert told["counter", "modelyard_invokes_total", name] == 3
+        assert told["histogram", "modelyard_handler_seconds_count", name] == 3
+        assert told["histogram", "modelyard_handler_seconds_sum", name] == 2
+        assert told["histogram", "modelyard_handler_seconds_bucket", name, "0.001"] == 1
+        assert told["histogram", "modelyard_handler_seconds_bucket", name, "+Inf"] == 3
+    assert told["gauge", "modelyard_model_workers", "unused"] == 0
+    assert ("histogram", "modelyard_handler_seconds_count", "unused") not in told
+    assert all(family.documentation for family in families)

@@ -20,9 +20,9 @@ from model_server.errors import Problem
 Pair = tuple[socket.socket, socket.socket]
 HEAD = wire.InvokeHead(2**63, 7, "id", (("Accept", "a/b"), ("X-Ü", "é")))
 PLAN = ModelPlan("/m", "python", Interface.SAGEMAKER, script="/m/code/x.py", code_dirs=("/m/code",))
-SERVING = wire.ModelServing(1, 2, 3, 4.5, 6.5, 7, "cpu", True)
+SERVING = wire.ModelServing(1, 2, 3, 4.5, 6.5, 7, "cpu", True, 0)
 WORKER = wire.WorkerInfo(1, True, 2, 3)
-INFO = wire.ModelInfo("n", "/u", "READY", "f", "i", 0.5, 7, 1, [WORKER], 9, "abc", SERVING)
+INFO = wire.ModelInfo("n", "/u", "READY", "f", "i", 0.5, 7, 1, [WORKER], 9, "abc", 0, SERVING)
 COMMANDS: list[wire.Command] = [
     wire.Ping(),
     wire.Load("a", "/b"),

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from handlers.inspection import inspect_model
 from model_server import wire
 from model_server.processes.children import Children
@@ -68,6 +70,7 @@ class Nursery:
     exits: list[tuple[int, int]] = field(default_factory=list)
     adopted: list[tuple[int, int]] = field(default_factory=list)
     count: int = 0
+    data_limit_bytes: int | None = None  # of workers that are forked from now on
 
     async def fork(self, behaviour: str = "echo", framework: str = "python") -> Worker:
         """Fork a worker of that behaviour and wait for what it says of its load."""
@@ -89,6 +92,7 @@ class Nursery:
         slot = self.stats.claim()
         assert plan.framework == framework and slot is not None
         spec = wire.WorkerSpec(self.count, slot, f"model-{self.count}", plan, options)
+        spec = msgspec.structs.replace(spec, data_limit_bytes=self.data_limit_bytes)
         leash, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         leash.setblocking(False)
         try:

@@ -14,20 +14,14 @@ import mmap
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
-from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from handlers.errors import ParkingFailed
+from handlers.frameworks.parts.torch_tensors import modules_of, tensors_of
 
 log = logging.getLogger("modelyard.handlers")
 
 CUDA = "cuda"
-
-# How far from what was loaded modules are looked for: a handler's module, its service, a pipeline.
-_DEPTH = 3
-_MOST_OBJECTS = 10_000
-_NO_HOLDERS = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes)
 
 _ALIGNMENT = 512  # as PyTorch's allocators have it; copies of aligned bytes are the fastest
 _PORTABLE = 1  # cudaHostRegisterPortable: pinned for every GPU
@@ -38,7 +32,7 @@ def torch_parking(loaded: Any, device: str = CUDA) -> TorchParking | None:
     """How to park what was loaded; None where no module of it has anything on such a device."""
     if "torch" not in sys.modules:
         return None
-    found = TorchParking(list(_modules_of(loaded)), device)
+    found = TorchParking(list(modules_of(loaded)), device)
     return found if found.bytes_on_device() else None
 
 
@@ -96,7 +90,7 @@ class TorchParking:
     def _on_device(self) -> dict[int, Held]:
         """The storages there, each once, however many tensors look at it."""
         found: dict[int, Held] = {}
-        for tensor in _tensors_of(self._modules):
+        for tensor in tensors_of(self._modules):
             if tensor.device.type != self._device:
                 continue
             storage = tensor.untyped_storage()
@@ -180,59 +174,6 @@ class HostCopy:
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
         for storage, place, size in zip(self._storages, self._places, self._sizes, strict=True):
             yield storage, self._bytes[place : place + size]
-
-
-# --- what there is to move -----------------------------------------------------------------------
-
-
-def _modules_of(loaded: Any) -> Iterator[Any]:
-    """The modules in what was loaded: itself, or what it holds, a few steps deep."""
-    import torch
-
-    seen: set[int] = set()
-    nearest = [loaded]
-    for _ in range(_DEPTH + 1):
-        held: list[Any] = []
-        for value in nearest:
-            if id(value) in seen or len(seen) >= _MOST_OBJECTS:
-                continue
-            seen.add(id(value))
-            if issubclass(type(value), torch.nn.Module):
-                yield value
-            elif value is loaded or not issubclass(type(value), _NO_HOLDERS):
-                held += _held_by(value)
-        nearest = held
-
-
-def _held_by(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(islice(value.values(), _MOST_OBJECTS))
-    if isinstance(value, list | tuple | set | frozenset):
-        return list(islice(value, _MOST_OBJECTS))
-    attributes = getattr(value, "__dict__", None)
-    return list(attributes.values()) if isinstance(attributes, dict) else []
-
-
-def _tensors_of(modules: Sequence[Any]) -> Iterator[Any]:
-    """Parameters, buffers, and tensors that are plain attributes; of wrappers, what is inside."""
-    import torch
-
-    for module in modules:
-        for part in module.modules():
-            plain = [value for value in vars(part).values() if isinstance(value, torch.Tensor)]
-            for group in (part.parameters(recurse=False), part.buffers(recurse=False), plain):
-                for tensor in group:
-                    yield from _inner(tensor)
-
-
-def _inner(tensor: Any) -> Iterator[Any]:
-    import torch
-
-    if hasattr(tensor, "__tensor_flatten__"):  # quantised, distributed, …: tensors in a tensor
-        for name in tensor.__tensor_flatten__()[0]:
-            yield from _inner(getattr(tensor, name))
-    elif tensor.layout is torch.strided:
-        yield tensor
 
 
 # --- what PyTorch does for a device --------------------------------------------------------------

@@ -177,12 +177,12 @@ def here(
     made.unload_all()
 
 
-def full_model(here: tuple[OwnServer, Endpoint], tmp_path: Path, times: int) -> str:
+def full_model(here: tuple[OwnServer, Endpoint], tmp_path: Path, times: int, **env: Path) -> str:
+    """A model that finds its GPU full so many times."""
     own, endpoint = here
     (tmp_path / "full").write_text("x\n" * times)
-    return load(
-        endpoint, own, "full_device", ON_GPU, FULL=tmp_path / "full", ASKED=tmp_path / "asked"
-    )
+    files = {"FULL": tmp_path / "full", "ASKED": tmp_path / "asked"}
+    return load(endpoint, own, "full_device", ON_GPU, **files, **env)
 
 
 def idle_model(here: tuple[OwnServer, Endpoint], gpu_dir: Path, tmp_path: Path) -> str:
@@ -218,8 +218,7 @@ def test_another_model_leaves_the_device_and_the_request_is_answered(
 ) -> None:
     endpoint = here[1]
     other = idle_model(here, gpu_dir, tmp_path)
-    name = full_model(here, tmp_path, times=0)
-    (gpu_dir / str(pid_of(endpoint, name))).write_text('{"0": 1000000}')
+    name = full_model(here, tmp_path, times=0, GPU_DIR=gpu_dir)
     before = pid_of(endpoint, other)
 
     def finds_it_full_once() -> bool:

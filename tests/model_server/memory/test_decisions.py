@@ -21,12 +21,14 @@ AT = 1_700_000_000.0
 
 
 def resident(
-    name: str, mebibytes: int, *, uses: int = 1, reload_seconds: float = 1.0, ready_at: float = 0.0
+    name: str, mebibytes: int, *, every: float | None = 600.0, ready_at: float = 0.0
 ) -> Resident:
+    """Used ``every`` so many seconds, and for the last time a minute ago."""
     usage = Usage()
-    if uses:
-        usage.used(NOW - 60, uses)
-    return Resident(name, {RAM: mebibytes * MIB}, reload_seconds, usage, ready_at)
+    if every is not None:
+        for times in reversed(range(10)):
+            usage.used(NOW - 60 - times * every)
+    return Resident(name, {RAM: mebibytes * MIB}, 1.0, usage, ready_at)
 
 
 def decided(
@@ -75,7 +77,7 @@ def test_what_fits_is_recorded_with_need_and_what_was_free() -> None:
 
 
 def test_who_left_and_who_stayed_is_recorded_with_what_they_were_worth() -> None:
-    record = decided(700, [resident("cheap", 400, uses=3), resident("dear", 100, uses=30)])
+    record = decided(700, [resident("cheap", 400), resident("dear", 100, every=60)])
     (victim,) = record.victims
     (kept,) = record.kept
     assert record.outcome == "evict"
@@ -88,11 +90,11 @@ def test_who_left_and_who_stayed_is_recorded_with_what_they_were_worth() -> None
     assert victim.idle_seconds == 60
     assert victim.expected_return_seconds is not None
     assert abs(victim.expected_return_seconds * victim.uses_per_hour - 3600) < 1e-6
-    assert kept.uses_per_hour > victim.uses_per_hour * 9
+    assert kept.uses_per_hour > victim.uses_per_hour * 2
 
 
 def test_a_model_that_was_never_used_has_no_number_for_what_is_not_known() -> None:
-    record = decided(700, [resident("unused", 400, uses=0)])
+    record = decided(700, [resident("unused", 400, every=None)])
     (victim,) = record.victims
     assert victim.uses_per_hour == 0
     assert (victim.worth, victim.idle_seconds, victim.expected_return_seconds) == (None, None, None)

@@ -214,6 +214,7 @@ def test_a_model_that_was_kept_is_told_why(reason: str, why: str) -> None:
         (6.0, "32 times as much per MiB"),
         (500.0, "far more per MiB"),
         (None, "more ("),
+        (0.5, "more ("),
     ],
 )
 def test_worths_are_compared_by_what_each_mebibyte_saves(worth: float | None, words: str) -> None:
@@ -352,6 +353,8 @@ def test_where_a_model_stands_is_one_sentence() -> None:
         "evicted, held 120 MiB, reload 0.4 s, used 7 times, last 3 s ago, 12 uses an hour, "
         "evicted 2 times, its next request brings it back"
     )
+    once = msgspec.structs.replace(gone, uses=1)
+    assert "reload 0.4 s, used once, 3 s ago, evicted 2 times" in standing(once, info(a, once))
     unused = msgspec.structs.replace(a, pinned=True, uses=0, idle_seconds=None)
     assert standing(unused, info(unused)) == (
         "in memory, 120 MiB, reload 0.4 s, never used, pinned"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import resource
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from handlers.types import HandlerOptions, Interface, ModelPlan
+from model_server import wire
+from model_server.processes.data_limit import limit_growth, limit_load
 
 from ...contract.endpoint import Endpoint, assert_error
 from ...contract.server import OwnServer
 from .. import inside
 from ..told import load, make
+from ..yard_parts import nursery, run
 
 Shared = tuple[OwnServer, Endpoint]
 MIB = 1 << 20
@@ -45,6 +54,67 @@ def test_a_load_that_takes_too_much_is_507(shared: Shared, order: str) -> None:
     assert endpoint.get(made.name).status_code == 404
 
 
+def test_a_process_that_has_used_up_its_limit_says_so_and_goes_on(short_path: Path) -> None:
+    async def work() -> None:
+        async with nursery(short_path) as here:
+            here.data_limit_bytes = 20 * MIB
+            worker = await here.fork("grows_as_told")
+            for _ in range(3):
+                head, reply = await worker.ask(b"objects 2000")
+                assert head.status == 507 and b"max_memory_bytes" in reply
+            assert (await worker.ask(b"nothing"))[1] == b"taken"
+            assert (await worker.ask(b"numpy 2000"))[0].status == 507
+            assert here.code_of(worker.pid) is None
+            worker.leash.close()
+
+    run(work())
+
+
+def test_weights_that_are_mapped_may_be_larger_than_the_limit(short_path: Path) -> None:
+    (short_path / "model").mkdir()
+    with (short_path / "model" / "weights").open("wb") as file:
+        file.truncate(300 * MIB)
+    spec = wire.WorkerSpec(
+        1,
+        0,
+        "m",
+        ModelPlan("", "python", Interface.DEFAULT, weight_bytes=300 * MIB),
+        HandlerOptions(),
+        data_limit_bytes=10 * MIB,
+    )
+    told = in_a_fork(lambda: _map_then_take(spec, short_path / "model" / "weights"))
+    assert told == "mapped, took 50, no more"
+
+
+def _map_then_take(spec: wire.WorkerSpec, weights: Path) -> str:
+    """What is said of a load that maps its weights, and then takes more than its limit."""
+    limit_load(spec)
+    with weights.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    limit_growth(spec, 0)
+    kept = [b"x" * (50 * MIB)]
+    try:
+        kept.append(b"x" * (100 * MIB))
+    except MemoryError:
+        return f"mapped, took {len(kept[0]) // MIB}, no more"
+    return f"took {len(kept)} with {len(mapping)}"
+
+
+def in_a_fork(work: Callable[[], str]) -> str:
+    """What it says in a process of its own."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.write(write, work().encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        said = file.read()
+    os.wait()
+    return said
+
+
 def test_child_processes_of_a_model_are_limited_too(shared: Shared) -> None:
     own, endpoint = shared
     name = load(endpoint, own, "grows_as_told", LIMIT)
@@ -74,10 +144,11 @@ def test_each_worker_that_shares_the_loaded_model_has_the_limit(shared: Shared) 
     assert inside.pids(endpoint, name) == before
 
 
-def test_a_model_without_a_limit_of_its_own_has_none(shared: Shared) -> None:
+def test_a_model_without_a_limit_of_its_own_may_take_what_all_have(shared: Shared) -> None:
     own, endpoint = shared
     name = load(endpoint, own, "grows_as_told")
     (pid,) = inside.pids(endpoint, name)
     assert endpoint.get(name).json()["settings"]["maxMemoryBytes"] == 0
     assert endpoint.invoke(name, b"bytes 300").text == "taken"
-    assert resource.prlimit(pid, resource.RLIMIT_DATA)[1] == resource.RLIM_INFINITY
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+    assert 300 * MIB < soft != resource.RLIM_INFINITY == hard
