@@ -21,7 +21,6 @@ from handlers.frameworks import FRAMEWORKS
 from model_server import probe, wire
 from model_server.accounts import Accounts
 from model_server.background import Background, for_ever
-from model_server.decision_records import DecisionRecords
 from model_server.environments.environments import Environments
 from model_server.errors import ServerError, ServerUnavailable, problem_of
 from model_server.eviction import Evictions
@@ -30,6 +29,7 @@ from model_server.gpus import gpu_probe
 from model_server.growth_relief import GrowthRelief
 from model_server.learned import Learned
 from model_server.lifecycle import Lifecycle
+from model_server.memory.decisions import DecisionLog
 from model_server.memory.policies import POLICIES
 from model_server.memory.shadows import Shadows
 from model_server.memory_report import memory_report
@@ -88,7 +88,7 @@ class Controller:
         self._stopping = False
         self._own_bytes = 0
         self._background = Background()
-        self._records = DecisionRecords()
+        self._decisions = DecisionLog()
         self._shadows = Shadows()
         self._eviction_counts = EvictionCounts()
 
@@ -159,7 +159,7 @@ class Controller:
             self._accounts,
             POLICIES[settings.eviction_policy],
             wait_seconds=settings.memory_wait_seconds,
-            records=self._records,
+            log=self._decisions,
             counts=self._eviction_counts,
             evict=evictions.begin,
         )
@@ -389,7 +389,7 @@ class Controller:
             case wire.ShowMemory():
                 return self._memory()
             case wire.ShowDecisions(name, limit):
-                return wire.DecisionsFound(self._records.log.about(name, limit))
+                return wire.DecisionsFound(self._decisions.about(name, limit))
         raise ServerError(f"{type(command).__name__} is not known")
 
     def _used(self, model: Model, times: int, now: float) -> None:

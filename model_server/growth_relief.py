@@ -52,9 +52,12 @@ class GrowthRelief:
 
     async def measure(self, model: Model, worker: Worker) -> None:
         """Measure a worker, and make room if models now hold more than there is."""
+        before = model.resident.held
         await self._accounts.measure(model, [worker])
         if model.state is State.READY and self._accounts.check(model):
-            self._room.relieve(model.name)
+            held = model.resident.held
+            grew = {name: (before.get(name, 0), count) for name, count in held.items()}
+            self._room.relieve(model.name, grew=grew)
 
     def relieve(self, excess_bytes: int) -> bool:
         """Free so many bytes beyond what the ledger knows to be missing; whether that can be."""

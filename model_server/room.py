@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from model_server.accounts import Accounts
-from model_server.decision_records import DecisionRecords
 from model_server.errors import OutOfMemory
 from model_server.eviction_counts import EvictionCounts
+from model_server.memory.decisions import Decision, DecisionLog, decision_of
 from model_server.memory.ledger import ADVICE, RAM, Ledger
 from model_server.memory.plan import Need, Outcome, Plan, Victim, make_plan
 from model_server.memory.policies import Policy
@@ -34,6 +34,7 @@ _TELL_SECONDS = 1.0
 
 _USAGES_KEPT = 20_000
 
+Grew = Mapping[str, tuple[int, int]]
 Evict = Callable[[Victim], None]
 
 
@@ -51,7 +52,7 @@ class Room:
         policy: Policy,
         *,
         wait_seconds: float,
-        records: DecisionRecords,
+        log: DecisionLog,
         counts: EvictionCounts,
         evict: Evict,
     ) -> None:
@@ -60,7 +61,7 @@ class Room:
         self._models = models
         self._accounts = accounts
         self._wait_seconds = wait_seconds
-        self._records = records
+        self._log = log
         self._counts = counts
         self._evict = evict
         self._change: asyncio.Future[None] | None = None
@@ -137,15 +138,16 @@ class Room:
             if model.is_leaving:  # nobody wants it any more
                 return
 
-    def relieve(self, name: str, more_bytes: int = 0) -> bool:
+    def relieve(self, name: str, more_bytes: int = 0, grew: Grew | None = None) -> bool:
         """Have models leave for one that has grown, until its ledgers are within their limits.
 
-        ``more_bytes`` of RAM are in use beyond what the ledger knows. Returns whether that will be
+        ``more_bytes`` of RAM are in use beyond what the ledger knows; ``grew`` is for the record:
+        what it held before and holds now, by ledger. Returns whether that will be
         enough, those who are leaving already included.
         """
         ledgers = self._accounts.ledgers()
         need = {ledger: 0 for ledger in self._models[name].resident.held if ledger in ledgers}
-        return self._free(Need(name, {**need, RAM: more_bytes}), "growth")
+        return self._free(Need(name, {**need, RAM: more_bytes}), "growth", grew)
 
     def free_device(self, model: Model) -> list[str]:
         """Free some of a model's GPU for a request that found it full; who leaves for it.
@@ -186,15 +188,19 @@ class Room:
             self._carry_out(asked, plan, ledgers, cause, waited)
         return plan
 
-    def _free(self, need: Need, cause: str) -> bool:
+    def _free(self, need: Need, cause: str, grew: Grew | None = None) -> bool:
         plan, ledgers = self._plan(need)
-        enough = plan.outcome in (Outcome.FITS, Outcome.EVICT)
+        if plan.outcome is Outcome.FITS:
+            return True
         if plan.outcome is Outcome.EVICT:
-            self._carry_out(need, plan, ledgers, cause, 0.0)
-        elif not enough and time.monotonic() - self._told_at > _TELL_SECONDS:
+            decision = self._carry_out(need, plan, ledgers, cause, 0.0)
+            decision.grew_bytes = dict(grew or {})
+            return True
+        if time.monotonic() - self._told_at > _TELL_SECONDS:
             self._told_at = time.monotonic()
-            self._record(need, plan, ledgers, cause, 0.0)
-        return enough
+            self._record(need, plan, ledgers, cause, 0.0).grew_bytes = dict(grew or {})
+            self._counts.refused(cause)
+        return False
 
     def _plan(self, need: Need) -> tuple[Plan, Mapping[str, Ledger]]:
         ledgers = self._accounts.ledgers()
@@ -218,13 +224,14 @@ class Room:
 
     def _carry_out(
         self, need: Need, plan: Plan, ledgers: Mapping[str, Ledger], cause: str, waited: float
-    ) -> None:
-        self._record(need, plan, ledgers, cause, waited)
+    ) -> Decision:
+        decision = self._record(need, plan, ledgers, cause, waited)
         for victim in plan.victims:
             self._counts.evicted(
                 self.policy.name, victim.move.value, victim.ledger, victim.frees(victim.ledger)
             )
             self._evict(victim)
+        return decision
 
     def _refuse(
         self, model: Model, need: Mapping[str, int], plan: Plan, cause: str, waited: float
@@ -238,16 +245,21 @@ class Room:
 
     def _record(
         self, need: Need, plan: Plan, ledgers: Mapping[str, Ledger], cause: str, waited: float
-    ) -> None:
-        self._records.add(
-            need,
+    ) -> Decision:
+        now = time.monotonic()
+        decision = decision_of(
             plan,
+            need,
             ledgers,
-            self.policy,
             cause=cause,
-            waited_seconds=waited,
-            thrashing=self.churn.thrashing(time.monotonic()),
+            policy=self.policy.name,
+            thrashing=self.churn.thrashing(now),
+            at=time.time(),
+            now=now,
         )
+        decision.waited_seconds = round(waited, 3)
+        self._log.add(decision)
+        return decision
 
     def _is_over(self, began: float) -> bool:
         return time.monotonic() - began >= self._wait_seconds

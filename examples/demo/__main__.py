@@ -89,7 +89,7 @@ def _keep(server: Server, client: Client, place: Workplace) -> None:
         print()
         tour.stop(server, client)
     else:
-        raise DemoError("the server ended")
+        raise DemoError(_ended(server.exit_code or 0))
 
 
 def _explain(server: Server, error: Exception) -> str:
@@ -97,6 +97,10 @@ def _explain(server: Server, error: Exception) -> str:
     code = server.exit_code_soon()
     if code is None or isinstance(error, DemoError):
         return str(error) or type(error).__name__
+    return _ended(code)
+
+
+def _ended(code: int) -> str:
     return f"the server ended by itself ({'exit code' if code >= 0 else 'signal'} {abs(code)})"
 
 

@@ -18,8 +18,7 @@ from model_server.memory.policies import Policy
 from model_server.memory.resident import Resident
 from model_server.memory.usage import Usage
 
-# A model stays for at least this many times what loading it took, so that it is used before it
-# makes room for the next.
+# A model that was not used yet since it was loaded stays for this many times what loading it took.
 RESIDENCE_LOADS = 2.0
 RESIDENCE_SECONDS = 0.1
 
@@ -285,9 +284,10 @@ def held_back(resident: Resident, now: float) -> str:
     """Why a model may not leave now; empty when it may."""
     if resident.pinned:
         return "pinned"
-    age = now - resident.ready_at
-    if age < max(RESIDENCE_SECONDS, RESIDENCE_LOADS * resident.reload_seconds):
-        return "loaded just now"
+    if resident.usage.last_used < resident.ready_at:
+        age = now - resident.ready_at
+        if age < max(RESIDENCE_SECONDS, RESIDENCE_LOADS * resident.reload_seconds):
+            return "loaded just now"
     return "busy" if resident.busy() else ""
 
 

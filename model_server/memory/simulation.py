@@ -36,7 +36,7 @@ _HIT = Access(True)
 
 
 class Cache:
-    """Models in so many bytes of memory. A use that finds its model loading waits for it: a hit."""
+    """Models in so many bytes of memory. The clock stands still while a model loads."""
 
     def __init__(self, policy: Policy, limit_bytes: int) -> None:
         self.policy = policy
@@ -66,8 +66,6 @@ class Cache:
         if resident.held[RAM] != size_bytes:
             self.held_bytes += size_bytes - resident.held[RAM]
             resident.held = {RAM: size_bytes}
-        if now < resident.ready_at:
-            return Access(True, resident.ready_at - now)
         return _HIT
 
     def __contains__(self, name: object) -> bool:
@@ -92,9 +90,8 @@ class Cache:
             self.refused += 1
             self._remember(name, usage, evicted_at)
             return Access(False, reload_seconds, refused=True)
-        ready_at = now + reload_seconds
-        self._churn.loaded(ready_at, reload_seconds, evicted_at)
-        self._residents[name] = Resident(name, {RAM: size_bytes}, reload_seconds, usage, ready_at)
+        self._churn.loaded(now, reload_seconds, evicted_at)
+        self._residents[name] = Resident(name, {RAM: size_bytes}, reload_seconds, usage, now)
         self.held_bytes += size_bytes
         return Access(False, reload_seconds, evicted)
 

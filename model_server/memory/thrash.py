@@ -27,7 +27,7 @@ class Churn:
 
     def loaded(self, now: float, seconds: float, evicted_at: float | None) -> None:
         """A model was loaded in so many seconds; ``evicted_at`` is when it had left, if it had."""
-        if evicted_at is None or now - seconds - evicted_at > SOON_SECONDS:
+        if evicted_at is None or now - evicted_at > SOON_SECONDS:
             return
         self._seconds = self._faded(now) + min(seconds, _MOST_SECONDS)
         self._at = now

@@ -47,9 +47,9 @@ def two(
 
 
 def evicted(two: Tight, settings: str = "", **told: object) -> str:
-    """A model that has left for others."""
+    """A model that has left for others, one of which cannot leave."""
     name = two.load(settings, **told)
-    two.load()
+    two.load("pinned = true")
     two.load()
     assert two.state(name) == "EVICTED"
     return name
@@ -61,7 +61,7 @@ def evicted(two: Tight, settings: str = "", **told: object) -> str:
 def test_an_evicted_model_is_listed_and_holds_nothing_until_it_is_asked_for(two: Tight) -> None:
     first = two.load()
     (process,) = inside.pids(two.endpoint, first)
-    second, third = two.load(), two.load()
+    second, third = two.load("pinned = true"), two.load()
     assert two.endpoint.names() == {first, second, third}
     told = two.endpoint.get(first).json()
     assert (told["state"], told["workers"], told["privateBytes"]) == ("EVICTED", [], 0)
@@ -70,7 +70,7 @@ def test_an_evicted_model_is_listed_and_holds_nothing_until_it_is_asked_for(two:
     assert answer.status_code == 200
     assert inside.pids(two.endpoint, first) == {answer.json()["pid"]}
     assert two.loads(first) == 2
-    assert [two.state(name) for name in (first, second, third)] == ["READY", "EVICTED", "READY"]
+    assert [two.state(name) for name in (first, second, third)] == ["READY", "READY", "EVICTED"]
     assert two.known(first)["evictions"] == 1
 
 
@@ -106,10 +106,10 @@ def test_all_who_wait_for_a_return_join_one_load(two: Tight) -> None:
 
 def test_a_model_with_a_template_leaves_and_comes_back_as_a_whole(two: Tight) -> None:
     name = two.load("max_workers = 2")
+    two.load("pinned = true")
     before = two.endpoint.get(name).json()
     processes = {before["templatePid"], *(worker["pid"] for worker in before["workers"])}
     assert len(processes) == 2
-    two.load()
     two.load()
     told = two.endpoint.get(name).json()
     assert (told["state"], told["templatePid"], told["workers"]) == ("EVICTED", None, [])
@@ -125,7 +125,7 @@ def test_a_model_with_a_template_leaves_and_comes_back_as_a_whole(two: Tight) ->
 
 def test_a_model_can_be_unloaded_while_it_is_being_evicted(two: Tight) -> None:
     name = two.load()
-    two.load()
+    two.load("pinned = true")
     with two.held_up(name) as process:
         _, load = two.begin_load()
         assert two.becomes(name, "EVICTING")
@@ -140,7 +140,7 @@ def test_a_model_can_be_unloaded_while_it_is_being_evicted(two: Tight) -> None:
 
 def test_a_load_begins_only_when_those_who_leave_for_it_are_gone(two: Tight) -> None:
     name = two.load()
-    two.load()
+    two.load("pinned = true")
     with two.held_up(name):
         new, load = two.begin_load()
         assert two.becomes(name, "EVICTING")
@@ -151,7 +151,7 @@ def test_a_load_begins_only_when_those_who_leave_for_it_are_gone(two: Tight) -> 
 
 def test_a_request_for_a_model_that_is_being_evicted_is_answered(two: Tight) -> None:
     name = two.load()
-    two.load()
+    two.load("pinned = true")
     with two.held_up(name):
         _, load = two.begin_load()
         assert two.becomes(name, "EVICTING")
@@ -164,7 +164,7 @@ def test_a_request_for_a_model_that_is_being_evicted_is_answered(two: Tight) -> 
 
 def test_a_request_that_was_queued_before_the_eviction_is_answered_before_it(two: Tight) -> None:
     name = two.load()
-    two.load()
+    two.load("pinned = true")
     with two.held_up(name):
         answers = [two.begin(name) for _ in range(3)]
         two.wait_for_queue(name, 3)
@@ -180,7 +180,7 @@ def test_a_request_that_was_queued_survives_when_the_process_is_killed_on_its_wa
     two: Tight,
 ) -> None:
     name = two.load()
-    two.load()
+    two.load("pinned = true")
     with two.held_up(name) as process:
         answer = two.begin(name)
         two.wait_for_queue(name, 1)
@@ -291,8 +291,9 @@ def test_each_use_is_counted_once_also_that_which_waited_for_a_return(two: Tight
     for _ in range(3):
         two.endpoint.invoke(name)
     assert eventually(lambda: two.known(name)["uses"] == 3)
+    two.load("pinned = true")
     two.load()
-    two.load()
+    assert two.state(name) == "EVICTED"
     assert two.known(name)["uses"] == 3  # they survive the eviction
     assert {two.begin(name).result().status_code for _ in range(2)} == {200}
     assert eventually(lambda: two.known(name)["uses"] == 5)
@@ -332,10 +333,9 @@ def test_a_server_stops_while_models_leave_return_and_wait_for_room(
     two = tight_yard(yard, tmp_path, threads, 2, MODELYARD_DRAIN_TIMEOUT_SECONDS="1")
     go_on = tmp_path / "go on"
     go_on.touch()
-    returning, leaving = two.load(WAITS_FOR=go_on), two.load()
-    two.load()
-    assert two.state(returning) == "EVICTED"
+    returning = evicted(two, WAITS_FOR=go_on)
     go_on.unlink()
+    (leaving,) = (name for name in two.endpoint.names() if two.is_idle(name))
     with two.held_up(leaving):
         answer = two.begin(returning)
         assert two.becomes(leaving, "EVICTING")
@@ -364,7 +364,7 @@ def test_when_the_controller_is_killed_nothing_is_left_whatever_models_were_doin
     yard: Yard, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
     two = tight_yard(yard, tmp_path, threads, 2)
-    leaving, staying = two.load(), two.load()
+    leaving, staying = two.load(), two.load("pinned = true")
     with two.held_up(leaving):
         _, load = two.begin_load()
         assert two.becomes(leaving, "EVICTING")
@@ -380,15 +380,14 @@ def test_when_the_controller_is_killed_nothing_is_left_whatever_models_were_doin
 
 
 def test_the_decision_tells_who_left_for_whom(two: Tight) -> None:
-    first, second = two.load(), two.load()
-    third = two.load()
+    first, second, third = two.load(), two.load("pinned = true"), two.load()
     made = two.decision(third)
     assert (made["cause"], made["outcome"], made["policy"]) == ("load", "evict", "lru")
     assert names(made["victims"]) == [first]
-    assert names(made["kept"]) == [second]
     assert made["victims"][0]["freedBytes"] >= 40 << 20
     assert made["needBytes"]["ram"] > made["freeBytes"]["ram"]
     assert two.endpoint.invoke(first).status_code == 200
     back = two.decision(first)
-    assert (back["cause"], names(back["victims"])) == ("return", [second])
-    assert two.decisions(second)[0]["modelName"] == first
+    assert (back["cause"], names(back["victims"])) == ("return", [third])
+    assert {"modelName": second, "reason": "pinned"}.items() <= back["kept"][0].items()
+    assert two.decisions(third)[0]["modelName"] == first

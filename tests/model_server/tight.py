@@ -55,7 +55,7 @@ class Tight:
     # --- models ---------------------------------------------------------------------------------
 
     def made(
-        self, settings: str = "", behaviour: str = "counts_loads", mb: int = SIZE_MB, **told: Any
+        self, settings: str = "", behaviour: str = "holds_as_told", mb: int = SIZE_MB, **told: Any
     ) -> Path:
         """The directory of a model whose weights foretell what it will take."""
         log = self.directory / f"loads-{len(self.logs)}"
@@ -123,6 +123,11 @@ class Tight:
     def state(self, name: str) -> str:
         """The state of a model, empty when there is none of that name."""
         return str(self.endpoint.get(name).json().get("state", ""))
+
+    def is_idle(self, name: str) -> bool:
+        """Whether a model is in memory and may leave."""
+        known = self.known(name)
+        return known["state"] == "READY" and not known["pinned"]
 
     def becomes(self, name: str, *states: str) -> bool:
         """Whether a model comes to be in one of these states."""

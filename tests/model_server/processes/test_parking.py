@@ -262,6 +262,17 @@ def test_a_process_that_ends_while_it_moves_is_told(short_path: Path) -> None:
     run(work())
 
 
+def test_a_process_that_could_never_say_that_it_has_moved_is_ended(short_path: Path) -> None:
+    async def work() -> None:
+        async with company(short_path) as firm:
+            model = await firm.load("parks", FAILS="park-closes")
+            pid = only(model).pid
+            await refused(firm.workers.park(model), 500, "while its weights were moved")
+            assert firm.deaths == [(pid, -9)]
+
+    run(work())
+
+
 def test_a_move_has_a_time_limit(short_path: Path) -> None:
     async def work() -> None:
         async with company(short_path, drain_timeout_seconds=0.2) as firm:

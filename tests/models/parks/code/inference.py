@@ -1,7 +1,8 @@
 """Plays a model on a GPU: says in $GPU_DIR that its process holds $GPU_BYTES of GPU 0.
 
 Parks and comes back, and writes each of its moves with its pid to $MOVES. $FAILS names the moves
-that fail ("park", "restore") or end the process ("park-exits"), and $SLOW_SECONDS delays each.
+that fail ("park", "restore"), end the process ("park-exits") or close all that is open and hang
+("park-closes"), and $SLOW_SECONDS delays each.
 
 Answers with its pid and whether it was on the GPU; the body is how many seconds that takes.
 """
@@ -29,6 +30,9 @@ def move(model, what, on_gpu):
     fails = os.environ.get("FAILS", "").split()
     if f"{what}-exits" in fails:
         os._exit(9)
+    if f"{what}-closes" in fails:
+        os.closerange(3, 1024)
+        time.sleep(60)
     if what in fails:
         raise RuntimeError(f"cannot {what}")
     model["on_gpu"] = on_gpu
