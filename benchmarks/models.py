@@ -56,6 +56,18 @@ class ModelStore:
         files = {SCRIPT: "tiny.py", "model.pt": "tiny.pt"}
         return self._make(f"tiny-{number:03}", files, b"[[0.1, 0.2, 0.3, 0.4]]", JSON)
 
+    @cached_property
+    def of_formats(self) -> dict[str, Model]:
+        """Tiny models by what their weights are kept in."""
+        row = b"[[0.1, 0.2, 0.3, 0.4]]"
+        safe = {SCRIPT: "tiny_safe.py", "model.safetensors": "tiny.safetensors"}
+        return {
+            "torch, TorchScript": self._make("traced", {"model.pt": "tiny_traced.pt"}, row, JSON),
+            "torch, `model.pt`": self.tiny(0),
+            "torch, safetensors": self._make("safe", safe, row, JSON),
+            "scikit-learn": self._make("joblib", {"model.joblib": "iris.joblib"}, row, JSON),
+        }
+
     def ballast(self, number: int, size: int) -> Model:
         """A model in plain Python that holds so many bytes and answers with what it was sent."""
         model = self._make(f"ballast-{number:04}", {SCRIPT: "ballast.py"}, b"x" * 100, BYTES)

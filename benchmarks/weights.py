@@ -30,7 +30,10 @@ ROWS = (1, 16)
 def write_basic(directory: Path) -> None:
     """Write the weights that most benchmarks need."""
     torch.manual_seed(0)
-    torch.save(nn.Linear(4, 2).state_dict(), directory / "tiny.pt")
+    tiny = nn.Linear(4, 2)
+    torch.save(tiny.state_dict(), directory / "tiny.pt")
+    torch.jit.save(torch.jit.trace(tiny.eval(), torch.zeros(1, 4)), directory / "tiny_traced.pt")
+    save_file(tiny.state_dict(), directory / "tiny.safetensors")
     network = Network()
     torch.save(network.layers.state_dict(), directory / "mlp.pt")
     torch.save(network.state_dict(), directory / "mlp_model.pt")

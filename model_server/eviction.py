@@ -237,7 +237,7 @@ class Evictions:
 
     async def make_room(self, model: Model) -> None:
         """Return when some of a model's device, which was full, is free. Raises OutOfMemory."""
-        leaving = self.room.free_device(model)
+        leaving = await self.room.free_device(model)
         await asyncio.gather(*(self._models[name].settled.wait() for name in leaving))
 
     def lost(self, model: Model) -> None:

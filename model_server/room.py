@@ -149,24 +149,38 @@ class Room:
         need = {ledger: 0 for ledger in self._models[name].resident.held if ledger in ledgers}
         return self._free(Need(name, {**need, RAM: more_bytes}), "growth", grew)
 
-    def free_device(self, model: Model) -> list[str]:
+    async def free_device(self, model: Model) -> list[str]:
         """Free some of a model's GPU for a request that found it full; who leaves for it.
 
-        Raises OutOfMemory when nobody can.
+        Waits, within bounds, while others on the GPU are busy. Raises OutOfMemory when nobody can
+        leave.
         """
-        held = dict(model.resident.held)
-        held.pop(RAM, None)
+        began = time.monotonic()
+        while not self._free(Need(model.name, self._device_need(model)), "device"):
+            if self._is_over(began) or not self._has_company(model):
+                raise OutOfMemory("the device's memory is full, and no other model can leave it")
+            await self._changes()
+        return [other.name for other in self._models.values() if other.state is State.EVICTING]
+
+    def _device_need(self, model: Model) -> dict[str, int]:
+        """How much should be free on its GPU: a share of that, or of what it holds itself."""
+        ledgers = self._accounts.ledgers()
+        held = {name: count for name, count in model.resident.held.items() if name != RAM}
         if not held:
             raise OutOfMemory("the device's memory is full, and it is not the server's to free")
-        ledgers = self._accounts.ledgers()
-        need = {
+        return {
             name: max(ledgers[name].free_bytes, 0)
             + max(int(ledgers[name].limit_bytes * _DEVICE_SHARE), count // 10)
             for name, count in held.items()
         }
-        if not self._free(Need(model.name, need), "device"):
-            raise OutOfMemory("the device's memory is full, and no other model can leave it now")
-        return [other.name for other in self._models.values() if other.state is State.EVICTING]
+
+    def _has_company(self, model: Model) -> bool:
+        """Whether another model holds memory of its GPU."""
+        return self.policy.evicts and any(
+            other.gpu == model.gpu and other.state is State.READY
+            for other in self._models.values()
+            if other is not model
+        )
 
     def changed(self) -> None:
         """Let those who wait look again."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from model_server import probe
 from model_server.errors import OutOfMemory
 from model_server.growth import Growth
-from model_server.memory.ledger import Ledger
+from model_server.memory.ledger import RAM, Ledger
 from model_server.memory.overrun import (
     Excess,
     Grown,
@@ -179,6 +179,8 @@ class Watch:
         counted = worker.private_bytes if worker.ready else _reserved_for(model)
         ends = worker.leaving or worker.verdict is not None
         beyond = -counted if ends else growth.estimated_bytes - counted
+        if RAM in model.leaves:  # the ledger has it among those that leave
+            beyond = 0
         self._beyond_bytes += beyond - growth.beyond_bytes
         growth.beyond_bytes = beyond
         worker.grown_bytes = max(growth.estimated_bytes - counted, 0)

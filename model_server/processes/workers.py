@@ -235,7 +235,7 @@ class Workers:
     def stop_for(self, model: Model, worker: Worker, problem: Problem) -> None:
         """End a worker at once; its requests, or its load, are told the problem."""
         worker.verdict = problem
-        log.error("%s; replacing the process", problem.message, extra={"model": model.name})
+        log.error("process stopped: %s", problem.message, extra={"model": model.name})
         kill(worker.pid)
 
     def _models(self) -> set[Model]:

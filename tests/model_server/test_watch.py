@@ -16,7 +16,7 @@ from model_server.memory.ledger import RAM
 from model_server.model import Model
 
 from .watched import MIB, Watched, watched
-from .yard_parts import run
+from .yard_parts import run, until
 
 Play = Callable[[Watched], Coroutine[Any, Any, None]]
 
@@ -44,6 +44,11 @@ async def looking(here: Watched, model: Model, body: bytes) -> str:
     return problem.message
 
 
+def _finished(model: Model) -> int:
+    """A request is counted when its answer is on its way."""
+    return model.counted().finished
+
+
 def test_uses_are_counted_for_each_model(short_path: Path) -> None:
     async def work(here: Watched) -> None:
         one, other = await here.load("echo"), await here.load("echo")
@@ -53,6 +58,7 @@ def test_uses_are_counted_for_each_model(short_path: Path) -> None:
         for _ in range(3):
             await here.ask(one)
         await here.ask(other)
+        await until(lambda: [_finished(each) for each in (one, other)] == [3, 1])
         await watch.look()
         assert sorted(here.used) == sorted([(one.name, 3), (other.name, 1)])
         await watch.look()
