@@ -11,13 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    admission,
     batch,
+    cycles,
     environments,
     frameworks,
+    idle,
     load,
     memory,
     pressure,
     report,
+    returns,
     streams,
     threads,
     throughput,
@@ -44,10 +48,14 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "threads": threads.threads,
     "frameworks": frameworks.frameworks,
     "pressure": pressure.pressure,
+    "returns": returns.returns,
+    "admission": admission.admission,
+    "idle": idle.idle,
+    "cycles": cycles.cycles,
 }
 ALONE = (  # Modelyard only
     *("second-worker", "environment", "stream", "threads", "frameworks"),
-    *("pressure",),
+    *("pressure", "returns", "admission", "idle", "cycles"),
 )
 SERVERS = ("modelyard", "multi-model-server")
 LIMIT_SECONDS = 25 * 60

@@ -134,6 +134,23 @@ def _memory() -> dict[str, Measure]:
         "pressure-looks": Measure("Between two looks at that memory", "ms"),
         "pressure-hot": Measure(hot, TIMES, at_most=1.2),
         "pressure-hot-paced": Measure(f"{hot}, with pauses", TIMES, at_most=1.2),
+        "return-p50": Measure("Return of an evicted tiny torch model: p50", "ms", at_most=60),
+        "return-p95": Measure("Return of an evicted tiny torch model: p95", "ms"),
+        "cycles-ms": Measure("10,000 loads and unloads, 4 at a time: each", "ms"),
+        "cycles-evictions": Measure("10,000 loads and unloads: evictions meanwhile", ""),
+        "cycles-memory": Measure("10,000 loads and unloads: memory grows by", "MiB", at_most=2),
+        "cycles-descriptors": Measure("10,000 loads and unloads: descriptors left", "", at_most=0),
+        "cycles-files": Measure("10,000 loads and unloads: files left", "", at_most=0),
+        "predicted-first": Measure("Predicted sizes off, first loads", "%"),
+        "predicted-again": Measure("Predicted sizes off, second loads", "%"),
+        "at-once-refused": Measure("40 loads at once, memory for 10: refused", "", at_most=0),
+        "at-once-memory": Measure(
+            "40 loads at once, memory for 10: most memory in use, of the limit", "%", at_most=100
+        ),
+        "idle-cpu": Measure("1,000 idle models: controller's CPU, of a core", "%", at_most=1),
+        "idle-cpu-traffic": Measure(
+            "The same, 20 requests a second: controller's CPU, of a core", "%"
+        ),
     }
 
 
@@ -184,6 +201,16 @@ GRIDS: dict[str, Grid] = {
             "p99": Measure("p99", "ms"),
             "rate-alone": Measure("1 model alone", "rows/s", True),
             "p50-alone": Measure("p50 alone", "ms"),
+        },
+    ),
+    "returns": Grid(
+        "Returns",
+        "Weights",
+        {
+            "p50": Measure("Room is free: p50", "ms"),
+            "p95": Measure("p95", "ms"),
+            "evicting-p50": Measure("Another model leaves for it: p50", "ms"),
+            "evicting-p95": Measure("p95", "ms"),
         },
     ),
     "pressure": Grid(

@@ -194,6 +194,7 @@ class Controller:
             on_used=self._used,
             on_growth=self._growth.grown,
             on_pressure=self._growth.relieve,
+            on_stop=self._eviction_counts.stopped,
         )
         self._archives = Archives(settings, self._lifecycle.load)
         self._single = None if settings.multi_model else self._single_model()

@@ -281,7 +281,7 @@ class Model:
             load_seconds=round(self.load_seconds, 4),
             private_bytes=sum(worker.private_bytes for worker in self.processes),
             restarts=self.restarts,
-            workers=[worker.info() for worker in self.workers],
+            workers=[worker.info() for worker in self.workers if worker.pid],
             template_pid=self.template.pid if self.template else None,
             environment=(self.environment.key or None) if self.environment else None,
             gpu=self.gpu,

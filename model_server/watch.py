@@ -58,6 +58,7 @@ class Watch:
     when it was measured; ``on_pressure`` that so many bytes are missing, and says whether it can
     help (it is asked several times a second while they are). Who is over a limit and cannot be
     helped is stopped. ``in_use()`` is what the kernel says is in use, None where it does not.
+    ``on_stop`` hears why: "own_limit" or "limit_of_all".
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Watch:
         on_growth: Callable[[Model, Worker, int], None],
         on_pressure: Callable[[int], bool],
         in_use: Callable[[], int | None] = probe.memory_use_bytes,
+        on_stop: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._workers = workers
         self._stats = stats
@@ -80,6 +82,7 @@ class Watch:
         self._on_growth = on_growth
         self._on_pressure = on_pressure
         self._in_use = in_use
+        self._on_stop = on_stop
         limit = ram().limit_bytes
         self._patience_bytes = patience_bytes(limit, ceiling_bytes)
         self._ample_bytes = ceiling_bytes * _AMPLE_SHARE
@@ -209,6 +212,7 @@ class Watch:
         reason = own_overrun(_grown(model, growth))
         if reason is not None and _may_be_stopped(growth.worker):
             self._workers.stop_for(model, growth.worker, OutOfMemory(reason).problem())
+            self._on_stop("own_limit")
 
     def _is_worth_adding_up(self) -> bool:
         if self._beyond_bytes <= self._small_bytes:
@@ -253,6 +257,7 @@ class Watch:
         if grown.growth_bytes and _may_be_stopped(growth.worker):
             reason = overrun_of_all(grown, self._ram(), found)
             self._workers.stop_for(model, growth.worker, OutOfMemory(reason).problem())
+            self._on_stop("limit_of_all")
 
     async def _measure(self, growth: Growth) -> None:
         """Know exactly what the kernel's counts only hint at, before somebody pays for it."""

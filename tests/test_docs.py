@@ -36,7 +36,7 @@ def written(value: Any) -> str:
         return f"`{value:g}`"
     if isinstance(value, tuple):
         value = ":".join(value)
-    return f"`{value}`" if value != "" else ""
+    return f"`{value}`" if value not in ("", None) else ""
 
 
 def own_variable(field: Field[Any]) -> str:

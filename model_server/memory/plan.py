@@ -250,7 +250,7 @@ class _Choice:
 
     def _spare(self) -> None:
         """Spare those, the most worth first, without whom there is enough in every ledger."""
-        again = True
+        again = len(self._victims) > 1
         while again:
             again = False
             for victim in sorted(self._victims.values(), key=lambda v: v.worth, reverse=True):

@@ -1,0 +1,121 @@
+"""A recorded or made-up series of uses, in little memory: what ``modelyard replay`` goes over."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+# Where a trace does not tell what a reload takes: a start, and reading the bytes.
+START_SECONDS = 0.5
+BYTES_PER_SECOND = 200e6
+
+
+class TraceError(Exception):
+    """Raised for a trace that cannot be used, with one line that says why."""
+
+
+def modelled_seconds(size_bytes: int) -> float:
+    """What a reload takes where nobody measured it."""
+    return START_SECONDS + size_bytes / BYTES_PER_SECOND
+
+
+class _Sized(msgspec.Struct, rename="camel"):
+    model_name: str
+    held_bytes: dict[str, int] = {}
+    reload_seconds: float = 0.0
+
+
+class _Answer(msgspec.Struct):
+    models: list[_Sized]
+
+
+def saved_sizes(path: Path) -> dict[str, tuple[int, float]]:
+    """Bytes and reload seconds by model, from a saved answer of ``GET /memory``.
+
+    Raises TraceError when it is none.
+    """
+    try:
+        answer = msgspec.json.decode(path.read_bytes(), type=_Answer)
+    except msgspec.MsgspecError as error:
+        raise TraceError(f"{path} is not a saved answer of GET /memory: {error}") from None
+    found = {}
+    for each in answer.models:
+        size = sum(each.held_bytes.values())
+        if size > 0:
+            found[each.model_name] = (size, each.reload_seconds or modelled_seconds(size))
+    return found
+
+
+@dataclass
+class Trace:
+    """Uses in the order of time: when and, by number, of which model.
+
+    ``notes`` tell what was left out or assumed.
+    """
+
+    names: list[str] = field(default_factory=list)
+    size_bytes: list[int] = field(default_factory=list)
+    reload_seconds: list[float] = field(default_factory=list)
+    times: array[float] = field(default_factory=lambda: array("d"))
+    models: array[int] = field(default_factory=lambda: array("L"))
+    notes: list[str] = field(default_factory=list)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, name: str) -> int:
+        """The number of a model; it gets one when it has none."""
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self.names)
+            self.names.append(name)
+            self.size_bytes.append(0)
+            self.reload_seconds.append(-1.0)
+        return number
+
+    def add(self, at: float, number: int) -> None:
+        """Add a use."""
+        self.times.append(at)
+        self.models.append(number)
+
+    def uses(self) -> Iterator[tuple[float, int]]:
+        """When, and of which model."""
+        return zip(self.times, self.models, strict=True)
+
+    @property
+    def total_bytes(self) -> int:
+        """What all models would take together."""
+        return sum(self.size_bytes)
+
+    def finish(self, sizes: Mapping[str, tuple[int, float]]) -> Trace:
+        """Fill in sizes and reload seconds that the trace did not tell.
+
+        Raises TraceError when there is no use, or a model whose size is not known.
+        """
+        if not self.times:
+            raise TraceError("there is no use of a model in it")
+        for number, name in enumerate(self.names):
+            size, seconds = sizes.get(name, (0, -1.0))
+            self.size_bytes[number] = self.size_bytes[number] or size
+            if self.reload_seconds[number] < 0:
+                self.reload_seconds[number] = seconds
+        unknown = [n for n, size in zip(self.names, self.size_bytes, strict=True) if not size]
+        if unknown:
+            raise TraceError(
+                f"the size of {len(unknown)} models is not known, {unknown[0]!r} for one: give a "
+                "saved answer of GET /memory with --sizes, or a column `bytes`"
+            )
+        self._model_reloads()
+        return self
+
+    def _model_reloads(self) -> None:
+        missing = [n for n, seconds in enumerate(self.reload_seconds) if seconds < 0]
+        for number in missing:
+            self.reload_seconds[number] = modelled_seconds(self.size_bytes[number])
+        if missing:
+            self.notes.append(
+                f"reload seconds of {len(missing)} models are modelled: {START_SECONDS:g} s and "
+                f"{BYTES_PER_SECOND / 1e6:g} MB a second"
+            )
