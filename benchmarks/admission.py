@@ -25,12 +25,13 @@ ZYGOTES = {"MODELYARD_PRELOAD": "python,sklearn,pytorch"}
 
 def admission(bench: Bench) -> None:
     """The same loads twice over for the prediction, then forty at once where ten fit."""
-    tiny = [*bench.models.of_formats.values(), bench.models.large, bench.models.echo]
+    tiny = [*bench.models.of_formats.values(), bench.models.echo]
     heavy = [bench.models.ballast(1000 + size, size * MIB) for size in SIZES_MIB]
     with bench.ours(ZYGOTES) as server:
         wait_until_warm(server, 3)
         bench.results.record("predicted-first", OURS, [_error(server, tiny + heavy)])
         bench.results.record("predicted-again", OURS, [_error(server, tiny + heavy)])
+        bench.results.record("predicted-mapped", OURS, [_error(server, [bench.models.large])])
     _at_once(bench)
 
 

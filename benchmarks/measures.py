@@ -143,6 +143,7 @@ def _memory() -> dict[str, Measure]:
         "cycles-files": Measure("10,000 loads and unloads: files left", "", at_most=0),
         "predicted-first": Measure("Predicted sizes off, first loads", "%"),
         "predicted-again": Measure("Predicted sizes off, second loads", "%"),
+        "predicted-mapped": Measure("400 MB of mapped weights, first load: off", "%"),
         "at-once-refused": Measure("40 loads at once, memory for 10: refused", "", at_most=0),
         "at-once-memory": Measure(
             "40 loads at once, memory for 10: most memory in use, of the limit", "%", at_most=100

@@ -87,7 +87,7 @@ def _contest(bench: Bench, servers: dict[str, Server], traffic: Traffic, what: s
     rounds: dict[str, list[Answers]] = defaultdict(list)
     columns: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     seconds = QUICK_SECONDS if bench.quick else ROUND_SECONDS
-    for name, server in servers.items():
+    for server in servers.values():
         ask(server, traffic, WARM_UP_SECONDS, seed=0)
     for number in range(bench.rounds(ROUNDS)):
         for name, server in servers.items():

@@ -8,7 +8,7 @@ from math import ceil
 from benchmarks.bench import Bench, milliseconds
 from benchmarks.models import Model
 from benchmarks.results import OURS
-from benchmarks.scraped import figures
+from benchmarks.scraped import figures, samples
 from benchmarks.servers import BenchmarkError, Server
 
 ROUNDS = 100
@@ -79,15 +79,15 @@ def _in_others_place(server: Server, pair: tuple[Model, Model]) -> list[float]:
 
 
 def _expect_away(server: Server, model: Model) -> None:
-    status = server.describe(model)["status"]
-    if status != "EVICTED":
-        raise BenchmarkError(f"{model.name} is {status}, not evicted: its return says nothing")
+    state = server.describe(model)["state"]
+    if state != "EVICTED":
+        raise BenchmarkError(f"{model.name} is {state}, not evicted: its return says nothing")
 
 
 def wait_until_warm(server: Server, zygotes: int) -> None:
     """Return when so many zygotes are warm: they count as memory of the server from then on."""
     deadline = time.monotonic() + WARM_SECONDS
-    while server.metrics().count("\nmodelyard_zygote_bytes{") < zygotes:
+    while sum(size > 0 for size in samples(server, "modelyard_zygote_bytes")) < zygotes:
         if time.monotonic() > deadline:
             raise BenchmarkError("the zygotes do not get warm")
         time.sleep(0.1)

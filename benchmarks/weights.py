@@ -10,6 +10,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -32,7 +33,8 @@ def write_basic(directory: Path) -> None:
     torch.manual_seed(0)
     tiny = nn.Linear(4, 2)
     torch.save(tiny.state_dict(), directory / "tiny.pt")
-    torch.jit.save(torch.jit.trace(tiny.eval(), torch.zeros(1, 4)), directory / "tiny_traced.pt")
+    trace: Any = torch.jit.trace
+    torch.jit.save(trace(tiny.eval(), torch.zeros(1, 4)), directory / "tiny_traced.pt")
     save_file(tiny.state_dict(), directory / "tiny.safetensors")
     network = Network()
     torch.save(network.layers.state_dict(), directory / "mlp.pt")

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from container import entrypoint
-from modelyard import check, pack, why
+from modelyard import check, pack, replay, why
 
 Command = Callable[[Sequence[str]], int]
 
@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "serve": (entrypoint.serve_as_subcommand, "run the server"),
     "check": (_unwinding(check.main), "load a model as the server would, and say what it found"),
     "pack": (_unwinding(pack.main), "make the archive of a model's directory"),
+    "replay": (_unwinding(replay.main), "tell what a trace would have cost under each policy"),
     "why": (_unwinding(why.main), "say what became of a model in a server's memory, and why"),
 }
 

@@ -43,7 +43,9 @@ def _form(path: Path) -> str:
         first = next((line for line in lines if line.strip()), "")
     if not first:
         raise TraceError("it is empty")
-    return "log" if first.startswith("{") or re.match(r"\d{4}-\d\d-\d\dT\S+Z \w+ ", first) else "csv"
+    return (
+        "log" if first.startswith("{") or re.match(r"\d{4}-\d\d-\d\dT\S+Z \w+ ", first) else "csv"
+    )
 
 
 def _moment(text: str) -> float:

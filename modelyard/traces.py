@@ -86,8 +86,8 @@ class Trace:
 
     @property
     def total_bytes(self) -> int:
-        """What all models would take together."""
-        return sum(self.size_bytes)
+        """What all models that are used would take together."""
+        return sum(self.size_bytes[number] for number in set(self.models))
 
     def finish(self, sizes: Mapping[str, tuple[int, float]]) -> Trace:
         """Fill in sizes and reload seconds that the trace did not tell.

@@ -47,7 +47,7 @@ class Cache:
         self.refused = 0
         self.reload_seconds = 0.0
         self._residents: dict[str, Resident] = {}
-        self._away: OrderedDict[str, tuple[Usage, float | None]] = OrderedDict()
+        self._away: OrderedDict[str, tuple[Usage | None, float | None]] = OrderedDict()
         self._churn = Churn()
 
     def use(
@@ -83,7 +83,8 @@ class Cache:
     ) -> Access:
         self.misses += 1
         self.reload_seconds += reload_seconds
-        usage, evicted_at = self._away.pop(name, None) or (Usage(), None)
+        usage, evicted_at = self._away.pop(name, (None, None))
+        usage = usage or Usage()
         usage.used(now, times)
         evicted = self._make_room(Need(name, {RAM: size_bytes}, usage, reload_seconds), now)
         if evicted is None:

@@ -156,7 +156,7 @@ def test_a_request_for_a_model_that_is_being_evicted_is_answered(two: Tight) -> 
         _, load = two.begin_load()
         assert two.becomes(name, "EVICTING")
         answer = two.begin(name)
-        assert_error(two.endpoint.load_url("nowhere", "/nowhere"), 404)  # others are answered
+        assert_error(two.endpoint.load_url("nowhere", "/nowhere"), 400)  # others are answered
     assert load.result().status_code == 200
     assert answer.result().status_code == 200
     assert two.loads(name) == 2

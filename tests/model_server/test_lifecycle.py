@@ -224,7 +224,9 @@ def test_a_model_that_does_not_fit_is_507_with_the_sizes_and_nothing_else_is_tou
 def test_loads_at_once_cannot_promise_the_same_memory_twice(
     yard: Yard, threads: ThreadPoolExecutor
 ) -> None:
-    _, endpoint = yard(MODELYARD_MEMORY_LIMIT_BYTES=str(400 * MIB))
+    _, endpoint = yard(
+        MODELYARD_MEMORY_LIMIT_BYTES=str(400 * MIB), MODELYARD_EVICTION_POLICY="platform"
+    )
     endpoint.unload(endpoint.loaded("allocates_100mb"))  # its size is learned
     loads = [
         threads.submit(endpoint.load, "allocates_100mb", f"big-{number}") for number in range(8)

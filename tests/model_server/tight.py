@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -50,6 +51,7 @@ class Tight:
     directory: Path
     threads: ThreadPoolExecutor
     logs: dict[str, Path] = field(default_factory=dict)
+    loaded_at: dict[str, float] = field(default_factory=dict)
     releases: list[Path] = field(default_factory=list)
 
     # --- models ---------------------------------------------------------------------------------
@@ -72,7 +74,16 @@ class Tight:
         made = self.made(settings, **told)
         response = self.endpoint.load_url(made.name, str(made))
         assert response.status_code == 200, response.text
+        self.loaded_at[made.name] = time.monotonic()
         return made.name
+
+    def rest(self, *names: str) -> None:
+        """Wait until these have been in memory for long enough to leave."""
+        until = max(
+            self.loaded_at[name] + max(0.2, 2.1 * float(self.known(name)["reloadSeconds"]))
+            for name in names
+        )
+        assert eventually(lambda: time.monotonic() > until, within_seconds=20)
 
     def begin_load(self, settings: str = "", **told: Any) -> tuple[str, Future[httpx.Response]]:
         """The name of such a model, and the answer to its load."""

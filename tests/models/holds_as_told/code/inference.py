@@ -35,7 +35,8 @@ def model_fn(model_dir, context):
 
 
 def transform_fn(model, body, content_type, accept, context):
-    order = json.loads(body) if body.startswith(b"{") else {}
+    text = body if isinstance(body, str) else bytes(body).decode()
+    order = json.loads(text) if text.startswith("{") else {}
     if "touch" in order:
         Path(order["touch"]).touch()
     if "wait" in order:

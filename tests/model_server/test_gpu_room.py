@@ -1,0 +1,125 @@
+"""Models on GPUs that are numbers in a file: each GPU has a ledger of its own, apart from RAM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..contract.endpoint import assert_error
+from ..contract.polling import eventually
+from .conftest import Yard
+from .tight import MIB, Tight, names, tight_yard
+from .traffic import Traffic
+
+GIB_MB = 1024
+OnGpus = Callable[..., Tight]
+
+
+@pytest.fixture
+def on_gpus(yard: Yard, tmp_path: Path, threads: ThreadPoolExecutor) -> OnGpus:
+    """Starts a server with GPUs of these sizes, in MB, and RAM for many models."""
+
+    def begin(*sizes: int, models: int = 20, **settings: str) -> Tight:
+        processes = tmp_path / "processes"
+        processes.mkdir()
+        table = tmp_path / "gpus.json"
+        gpus = [{"name": "G", "total_bytes": size * MIB} for size in sizes]
+        table.write_text(json.dumps({"gpus": gpus, "process_dir": str(processes)}))
+        return tight_yard(
+            yard, tmp_path, threads, models, MODELYARD_GPU_PROBE=str(table), **settings
+        )
+
+    return begin
+
+
+def load(server: Tight, gpu_mb: int, settings: str = "", **told: Any) -> str:
+    """The name of a model that takes so much of a GPU, loaded."""
+    folder = server.directory / "processes"
+    return server.load(settings, mb=told.pop("mb", 1), GPU_DIR=folder, GPU_MB=gpu_mb, **told)
+
+
+def test_two_models_that_do_not_fit_one_gpu_take_turns_and_no_request_is_lost(
+    on_gpus: OnGpus,
+) -> None:
+    server = on_gpus(4 * GIB_MB)
+    both = [load(server, 3 * GIB_MB) for _ in range(2)]
+    assert server.becomes(both[0], "EVICTED") and server.state(both[1]) == "READY"
+    assert [server.endpoint.invoke(name).json()["gpu"] for name in (*both, *both)] == [0] * 4
+    assert [server.loads(name) for name in both] == [3, 3]
+    made = server.decision(both[0])
+    assert names(made["victims"]) == [both[1]]
+    assert made["victims"][0]["ledger"] == "gpu0"
+    assert made["victims"][0]["freedBytes"] == 3 * GIB_MB * MIB
+    assert made["needBytes"]["gpu0"] == 3 * GIB_MB * MIB
+    with Traffic(server.own, both[0], clients=2) as one, Traffic(server.own, both[1]) as other:
+        one.wait_for_more(20)
+    assert (one.failed, other.failed) == (0, 0), one.messages | other.messages
+
+
+def test_what_a_gpu_holds_is_back_when_its_model_is_evicted_or_unloaded(on_gpus: OnGpus) -> None:
+    server = on_gpus(4 * GIB_MB)
+    first = load(server, 3 * GIB_MB)
+    assert server.ledger("gpu0")["heldBytes"] == 3 * GIB_MB * MIB
+    second = load(server, 2 * GIB_MB)
+    assert server.becomes(first, "EVICTED")
+    ledger = server.ledger("gpu0")
+    assert (ledger["heldBytes"], ledger["leavingBytes"]) == (2 * GIB_MB * MIB, 0)
+    assert server.known(first)["heldBytes"]["gpu0"] == 3 * GIB_MB * MIB  # when it was there
+    assert server.endpoint.unload(second).status_code == 200
+    assert server.ledger("gpu0")["heldBytes"] == 0
+    assert server.endpoint.invoke(first).status_code == 200
+
+
+def test_models_go_where_there_is_room(on_gpus: OnGpus) -> None:
+    server = on_gpus(4 * GIB_MB, 8 * GIB_MB)
+    models = [load(server, 3 * GIB_MB) for _ in range(3)]
+    where = [server.endpoint.get(name).json()["gpu"] for name in models]
+    assert sorted(where) == [0, 1, 1] and where[0] == 1
+    assert [server.endpoint.invoke(name).json()["gpu"] for name in models] == where
+    assert {server.state(name) for name in models} == {"READY"}
+    assert server.ledger("gpu0")["heldBytes"] == 3 * GIB_MB * MIB
+    assert server.ledger("gpu1")["heldBytes"] == 6 * GIB_MB * MIB
+
+
+def test_a_model_may_be_kept_off_the_gpus_or_on_one(on_gpus: OnGpus) -> None:
+    server = on_gpus(4 * GIB_MB, 4 * GIB_MB)
+    beside = load(server, 3 * GIB_MB, 'device = "cpu"')
+    first = load(server, 3 * GIB_MB, 'device = "cuda:1"')
+    second = load(server, 3 * GIB_MB, 'device = "cuda:1"')
+    answers = [server.endpoint.invoke(name).json()["gpu"] for name in (beside, second)]
+    assert answers == [None, 1]
+    assert server.becomes(first, "EVICTED") and server.state(beside) == "READY"
+    assert server.ledger("gpu0")["heldBytes"] == 0
+
+
+def test_a_full_gpu_makes_nobody_leave_ram_and_full_ram_nobody_who_holds_none(
+    on_gpus: OnGpus,
+) -> None:
+    server = on_gpus(4 * GIB_MB, models=2)
+    on_cpu = server.load('device = "cpu"')
+    on_gpu = load(server, 3 * GIB_MB)
+    other = load(server, 3 * GIB_MB)
+    assert server.becomes(on_gpu, "EVICTED")
+    assert [server.state(name) for name in (on_cpu, other)] == ["READY", "READY"]
+    server.rest(on_cpu, other)
+    assert server.endpoint.invoke(other).status_code == 200
+    assert eventually(lambda: server.known(other)["uses"] == 1)
+    large = server.load('device = "cpu"', mb=60)
+    made = server.decision(large)
+    assert names(made["victims"]) == [on_cpu]
+    assert set(made["needBytes"]) == {"ram"}
+    assert server.state(other) == "READY"
+
+
+def test_what_is_larger_than_a_gpu_is_507_with_its_name(on_gpus: OnGpus) -> None:
+    server = on_gpus(4 * GIB_MB)
+    kept = load(server, GIB_MB)
+    made = server.made(mb=6 * GIB_MB, HOLDS_MB=1, GPU_DIR=server.directory, GPU_MB=1)
+    message = assert_error(server.endpoint.load_url(made.name, str(made)), 507)
+    assert "MiB on gpu0" in message or "RAM" in message or "may take there" in message
+    assert server.state(kept) == "READY"
