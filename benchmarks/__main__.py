@@ -58,7 +58,7 @@ ALONE = (  # Modelyard only
     *("pressure", "returns", "admission", "idle", "cycles"),
 )
 SERVERS = ("modelyard", "multi-model-server")
-LIMIT_SECONDS = 25 * 60
+LIMIT_SECONDS = 45 * 60
 
 
 def main() -> int:

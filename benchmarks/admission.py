@@ -10,7 +10,7 @@ from benchmarks.models import Model
 from benchmarks.residency import sampled
 from benchmarks.results import OURS
 from benchmarks.returns import wait_until_warm
-from benchmarks.scraped import figures
+from benchmarks.scraped import figures, room_for
 from benchmarks.servers import BenchmarkError, Server
 
 SIZES_MIB = (1, 2, 4, 8, 16, 32, 64)
@@ -19,7 +19,6 @@ AT_ONCE = 40
 FIT = 10
 EACH_BYTES = 16 * MIB
 SAMPLED_SECONDS = 15
-FREE_BYTES = 0.5 * EACH_BYTES
 ZYGOTES = {"MODELYARD_PRELOAD": "python,sklearn,pytorch"}
 
 
@@ -57,9 +56,7 @@ def _at_once(bench: Bench) -> None:
     with bench.ours({"MODELYARD_PRELOAD": "python"}) as server:
         wait_until_warm(server, 1)
         server.load_and_invoke(models[0])
-        found = figures(server)
-        each = found["modelyard_memory_held_bytes"]
-        limit = round(found["modelyard_memory_server_bytes"] + FIT * each + FREE_BYTES)
+        limit = room_for(server, FIT + 0.5)
     tight = {"MODELYARD_PRELOAD": "python", "MODELYARD_MEMORY_LIMIT_BYTES": str(limit)}
     with bench.ours(tight) as server:
         wait_until_warm(server, 1)

@@ -16,7 +16,7 @@ from benchmarks.models import Model
 from benchmarks.processes import descriptors
 from benchmarks.results import OURS
 from benchmarks.returns import wait_until_warm
-from benchmarks.scraped import figures
+from benchmarks.scraped import figures, room_for
 from benchmarks.servers import Server
 
 CYCLES = 10_000
@@ -72,9 +72,7 @@ def _limit(bench: Bench) -> int:
     with bench.ours({"MODELYARD_PRELOAD": "python"}) as server:
         wait_until_warm(server, 1)
         server.load_and_invoke(model)
-        found = figures(server)
-    each = found["modelyard_memory_held_bytes"]
-    return round(found["modelyard_memory_server_bytes"] + ROOM * each)
+        return room_for(server, ROOM)
 
 
 def _work(bench: Bench, server: Server, count: int) -> None:

@@ -12,7 +12,7 @@ from benchmarks.bench import Bench
 from benchmarks.models import Model
 from benchmarks.residency import sampled
 from benchmarks.results import OURS
-from benchmarks.scraped import figures
+from benchmarks.scraped import figures, room_for
 from benchmarks.servers import Server
 from benchmarks.zipf import Answers, Traffic, ask
 
@@ -24,7 +24,7 @@ MOST_BYTES = 24 << 20  # a model must fit, and others beside it
 FITS = 10  # of so many models one
 EXPONENT = 1.1
 HOT = range(1, 6)
-PAUSES_MS = {"": 0.0, "paced": 100.0}
+PAUSES_MS = {"": 0.0, "paced": 200.0}
 ROUNDS = 3
 ROUND_SECONDS = 20
 SAMPLED_SECONDS = 60
@@ -42,7 +42,7 @@ def pressure(bench: Bench) -> None:
     models = _models(bench)
     with ExitStack() as stack:
         servers = {ALL: stack.enter_context(_loaded(bench, models, {}))}
-        limit = _limit_for_a_tenth(servers[ALL])
+        limit = room_for(servers[ALL], 1 / FITS)
         tight = {"MODELYARD_MEMORY_LIMIT_BYTES": str(limit)}
         servers[TENTH] = stack.enter_context(_loaded(bench, models, tight))
         policy = {**tight, "MODELYARD_EVICTION_POLICY": "lru"}
@@ -74,12 +74,6 @@ def _loaded(bench: Bench, models: list[Model], settings: dict[str, str]) -> Serv
         server.stop()
         raise
     return server
-
-
-def _limit_for_a_tenth(server: Server) -> int:
-    found = figures(server)
-    held = found["modelyard_memory_held_bytes"]
-    return round(found["modelyard_memory_server_bytes"] + held / FITS)
 
 
 def _contest(bench: Bench, servers: dict[str, Server], traffic: Traffic, what: str) -> None:

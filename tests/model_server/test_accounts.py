@@ -140,7 +140,10 @@ def test_what_a_directory_took_is_learned_for_its_next_load() -> None:
 def test_what_one_model_took_teaches_what_others_of_its_framework_will() -> None:
     books = Books()
     before = books.need(plan(100 * MIB), "/n")[RAM]
-    books.accounts.settle(books.add("m", plan(100 * MIB), worker(400 * MIB)))
+    for name in ("a", "b", "c"):
+        model = books.add(name, plan(100 * MIB), worker(400 * MIB))
+        model.url = f"/{name}"
+        books.accounts.settle(model)
     assert books.need(plan(100 * MIB), "/n")[RAM] > 2 * before
 
 
@@ -299,7 +302,7 @@ def test_a_model_that_takes_nothing_of_its_gpu_is_charged_nothing(table: Table) 
     assert model.resident.held == {RAM: MIB, "gpu0": 2 * GIB}
     model.workers[0].ready_ns = 0
     books.look()
-    assert model.resident.held == {RAM: MIB}
+    assert model.resident.held == {RAM: MIB, "gpu0": 0}
 
 
 def test_the_limit_of_a_gpu_may_be_set(table: Table) -> None:

@@ -19,6 +19,7 @@ from ..contract.server import OwnServer, Server
 from . import inside
 from .conftest import Yard
 from .measured import Numbers, measured
+from .packages import make_wheel
 from .tight import Tight, fitting, names, tight_yard
 from .told import running
 from .traffic import Traffic
@@ -374,6 +375,25 @@ def test_when_the_controller_is_killed_nothing_is_left_whatever_models_were_doin
         two.own.process.wait()
         assert eventually(lambda: not any(map(is_running, everybody)))
     assert load.exception() is not None
+
+
+@pytest.mark.slow
+def test_a_model_with_packages_of_its_own_comes_back_with_them(
+    yard: Yard, tmp_path: Path, threads: ThreadPoolExecutor
+) -> None:
+    two = tight_yard(yard, tmp_path, threads, 4)
+    made = two.made()
+    make_wheel(made / "code" / "wheels", "ownpackage", "1.0")
+    (made / "code" / "requirements.txt").write_text("ownpackage\n")
+    script = made / "code" / "inference.py"
+    script.write_text(f"import ownpackage\n{script.read_text()}")
+    assert two.endpoint.load_url(made.name, str(made)).status_code == 200
+    environment = two.endpoint.get(made.name).json()["environment"]
+    while two.state(made.name) == "READY":
+        two.load()
+    assert two.endpoint.invoke(made.name).status_code == 200
+    assert two.endpoint.get(made.name).json()["environment"] == environment
+    assert two.loads(made.name) == 2
 
 
 # --- what is told of it ----------------------------------------------------------------------------

@@ -109,6 +109,54 @@ def test_an_archive_is_loaded_when_it_is_first_asked_for(standalone: StartStanda
     assert told["modelUrl"] == str(yard.folder / "echo.tar.gz")
 
 
+def test_an_archive_that_was_evicted_comes_back_when_it_is_asked_for(
+    standalone: StartStandalone, threads: ThreadPoolExecutor, folder: Path, tmp_path: Path
+) -> None:
+    logs = [tmp_path / f"loads-{number}" for number in range(3)]
+    targets = [f"{log.name}.tar.gz" for log in logs]
+    for target, log in zip(targets, logs, strict=True):
+        pack(make(tmp_path, "holds_as_told", LOADS=log, HOLDS_MB=60), folder / target)
+    yard = standalone(MODELYARD_MEMORY_LIMIT_BYTES=str(240 << 20))  # two of them
+    for _ in range(2):
+        assert [yard.invoke(target).status_code for target in targets] == [200] * 3
+    assert sum(map(count_in, logs)) > 3
+    states = {target: yard.endpoint.get(target).json()["state"] for target in targets}
+    (away, *_) = (target for target, state in states.items() if state != "READY")
+    assert yard.endpoint.names() == set(targets)
+    assert yard.endpoint.ping().status_code == 200
+    assert len(yard.left()) == 1  # what was extracted is still there
+    before = count_in(logs[targets.index(away)])
+    asked = [threads.submit(yard.invoke, away) for _ in range(4)]
+    assert {answer.result().status_code for answer in asked} == {200}
+    assert count_in(logs[targets.index(away)]) == before + 1
+    assert yard.endpoint.unload(away).status_code == 200
+    assert yard.invoke(away).status_code == 200  # extracted anew
+
+
+def test_the_one_model_is_healthy_also_while_it_is_evicted(
+    serve: Serve, endpoint_of: EndpointOf, tmp_path: Path
+) -> None:
+    model = make(tmp_path, "holds_as_told", LOADS=tmp_path / "one", HOLDS_MB=60)
+    other = make(tmp_path, "holds_as_told", LOADS=tmp_path / "other", HOLDS_MB=100)
+    with (other / "weights.bin").open("wb") as file:  # which foretell what it takes
+        file.truncate(100 << 20)
+    own = serve(
+        MODELYARD_MODEL_DIR=str(model),
+        MODELYARD_MODEL_ROOTS=str(tmp_path),
+        MODELYARD_PRELOAD="python",
+        MODELYARD_GATEWAYS="1",
+        MODELYARD_MEMORY_LIMIT_BYTES=str(200 << 20),
+    )
+    wait_until_healthy(own)
+    endpoint = endpoint_of(own)
+    loaded = endpoint.load_url("other", str(other))
+    assert loaded.status_code == 200, loaded.text
+    assert own.ping_status() == 200  # the one model has left, and will be back
+    assert endpoint.send("POST", "/invocations", content=b"").status_code == 200
+    assert own.ping_status() == 200
+    assert count_in(tmp_path / "one") == 2
+
+
 def test_first_requests_at_once_load_it_once(
     standalone: StartStandalone,
     threads: ThreadPoolExecutor,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,9 +17,14 @@ from hypothesis.stateful import (
 from ..contract.endpoint import Endpoint
 from ..contract.server import OwnServer
 from . import inside
+from .conftest import Yard
+from .tight import fitting
 
 NAMES = st.sampled_from(["a", "b/invoke", "模型", "..%2F"])
 BEHAVIOURS = st.sampled_from(["echo", "reports_process"])
+
+# So much that of the four names two fit into memory.
+FILLS_MB = 40
 
 
 class ServerLife(RuleBasedStateMachine):
@@ -29,7 +36,7 @@ class ServerLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         for name in self.endpoint.names():
-            self.endpoint.unload(name)
+            assert self.endpoint.unload(name).status_code == 200
         self.loaded: dict[str, str] = {}
 
     @rule(name=NAMES, behaviour=BEHAVIOURS)
@@ -96,10 +103,30 @@ def test_a_server_is_what_its_platform_made_of_it(shared: tuple[OwnServer, Endpo
     class OnThisServer(ServerLife):
         own, endpoint = shared
 
+    live(OnThisServer, times=20)
+
+
+def test_a_server_that_is_short_of_memory_is_no_different_to_its_platform(yard: Yard) -> None:
+    own, endpoint = yard(**fitting(2))
+    for behaviour in ("echo", "reports_process"):
+        script = Path(endpoint.url_of(behaviour), "code", "inference.py")
+        if "KEPT" not in script.read_text():
+            script.write_text(f"{script.read_text()}\nKEPT = b'x' * {FILLS_MB << 20}\n")
+
+    class OnThisServer(ServerLife):
+        pass
+
+    OnThisServer.own, OnThisServer.endpoint = own, endpoint
+    live(OnThisServer, times=4)
+    assert "evicted" in own.log.read_text()
+
+
+def live(life: type[ServerLife], *, times: int) -> None:
+    """Go through so many lives."""
     run_state_machine_as_test(
-        OnThisServer,
+        life,
         settings=settings(
-            max_examples=20,
+            max_examples=times,
             stateful_step_count=10,
             deadline=None,
             suppress_health_check=list(HealthCheck),

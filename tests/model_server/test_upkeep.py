@@ -242,6 +242,26 @@ def test_dead_workers_of_a_grown_model_are_replaced(
     assert measured(endpoint, lambda now: now("model_restarts_total", model=name) == 1)
 
 
+def test_what_a_model_held_is_kept_for_the_process_that_replaces_one(
+    here: Yarded, tmp_path: Path
+) -> None:
+    endpoint, go_on = here[1], tmp_path / "go on"
+    go_on.touch()
+    name = loaded(here, tmp_path, "", WAITS_FOR=go_on, HOLDS_MB=60)
+    go_on.unlink()
+    (pid,) = inside.pids(endpoint, name)
+    inside.kill(pid)
+    assert eventually(lambda: endpoint.get(name).json()["state"] == "RESTARTING")
+    assert eventually(lambda: len((tmp_path / "loads").read_text().split()) == 2)
+    held = {
+        model["modelName"]: model["heldBytes"]["ram"]
+        for model in endpoint.send("GET", "/memory").json()["models"]
+    }
+    assert held[name] >= 60 * MIB
+    go_on.touch()
+    assert endpoint.invoke(name).status_code == 200
+
+
 def test_workers_killed_in_the_same_moment_are_all_replaced_and_none_is_added(
     here: Yarded, tmp_path: Path
 ) -> None:
