@@ -89,7 +89,7 @@ class Controller:
         self._own_bytes = 0
         self._background = Background()
         self._decisions = DecisionLog()
-        self._shadows = Shadows()
+        self._shadows = Shadows([policy for policy in POLICIES.values() if policy.evicts])
         self._eviction_counts = EvictionCounts()
 
     async def run(self, listener: socket.socket, run_dir: RunDir) -> None:
@@ -117,6 +117,7 @@ class Controller:
         stats = StatsTable.create(run_dir.stats_file)
         limit = settings.memory_limit_bytes or int(probe.memory_ceiling_bytes() * USABLE_SHARE)
         self._limit_bytes = limit
+        self._shadows.resize(limit)
         children = Children(on_adopted_exit=self._adopted_exit)
         children.watch(asyncio.get_running_loop())
         self._zygotes = ZygotePool(
@@ -255,6 +256,7 @@ class Controller:
             pids = [os.getpid(), self._gateways.pid, *self._gateway_totals.in_flight]
             sizes = [await asyncio.to_thread(probe.private_bytes, pid) for pid in pids if pid]
             self._own_bytes = sum(sizes)
+            self._shadows.resize(self._accounts.ledger().models_bytes)
             await asyncio.sleep(_WEIGH_SECONDS)
 
     async def _look_at_gpus(self) -> None:
@@ -365,6 +367,7 @@ class Controller:
                 await lifecycle.load(name, url)
             case wire.Unload(name):
                 await lifecycle.unload(name)
+                self._shadows.forget(name)
                 await self._archives.forget(name)
             case wire.GatewayCounts():
                 self._port_open.set()

@@ -76,6 +76,8 @@ class Room:
         known = min(times, model.counted_ahead)
         model.counted_ahead -= known
         model.awaited = False
+        if known:
+            model.resident.usage.last_used = now
         if times > known:
             model.resident.usage.used(now, times - known)
 

@@ -396,7 +396,7 @@ def test_a_model_with_packages_of_its_own_comes_back_with_them(
     assert two.loads(made.name) == 2
 
 
-# --- what is told of it ----------------------------------------------------------------------------
+# --- what is told of it ---------------------------------------------------------------------------
 
 
 def test_the_decision_tells_who_left_for_whom(two: Tight) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from ..contract.endpoint import assert_error
 from ..contract.polling import eventually
+from . import inside
 from .conftest import Yard
 from .tight import MIB, Tight, names, tight_yard
 from .traffic import Traffic
@@ -123,3 +124,40 @@ def test_what_is_larger_than_a_gpu_is_507_with_its_name(on_gpus: OnGpus) -> None
     message = assert_error(server.endpoint.load_url(made.name, str(made)), 507)
     assert "MiB on gpu0" in message or "RAM" in message or "may take there" in message
     assert server.state(kept) == "READY"
+
+
+def test_a_model_that_was_parked_comes_back_in_the_same_process(on_gpus: OnGpus) -> None:
+    server = on_gpus(4 * GIB_MB, models=200)  # RAM for what is parked
+    folder = server.directory / "processes"
+    moves = server.directory / "moves"
+    name = server.load(
+        mb=1, behaviour="parks", GPU_DIR=folder, GPU_BYTES=3 * GIB_MB * MIB, MOVES=moves
+    )
+    (process,) = inside.pids(server.endpoint, name)
+    for _ in range(2):
+        other = load(server, 3 * GIB_MB)
+        assert server.becomes(name, "PARKED")
+        rest = server.known(name)["heldBytes"]["gpu0"]  # of the process itself
+        assert rest < 100 * MIB
+        assert server.ledger("gpu0")["heldBytes"] == 3 * GIB_MB * MIB + rest
+        answers = [server.begin(name) for _ in range(4)]
+        assert {answer.result().text for answer in answers} == {
+            json.dumps({"pid": process, "on_gpu": True})
+        }
+        assert server.becomes(other, "EVICTED")
+        assert server.state(name) == "READY"
+        assert server.ledger("gpu0")["heldBytes"] == 3 * GIB_MB * MIB
+    assert moves.read_text().split()[::2] == ["park", "restore"] * 2
+
+
+def test_a_parked_model_whose_process_is_killed_is_loaded_again(on_gpus: OnGpus) -> None:
+    server = on_gpus(4 * GIB_MB, models=200)  # RAM for what is parked
+    folder, moves = server.directory / "processes", server.directory / "moves"
+    told: dict[str, Any] = {"GPU_DIR": folder, "GPU_BYTES": 3 * GIB_MB * MIB, "MOVES": moves}
+    name = server.load(mb=1, behaviour="parks", **told)
+    load(server, 3 * GIB_MB)
+    assert server.becomes(name, "PARKED")
+    inside.kill(*inside.pids(server.endpoint, name))
+    assert server.becomes(name, "EVICTED")
+    assert server.endpoint.invoke(name).json()["on_gpu"]
+    assert server.endpoint.unload(name).status_code == 200
