@@ -16,8 +16,8 @@ from benchmarks.scraped import figures, room_for
 from benchmarks.servers import Server
 from benchmarks.zipf import Answers, Traffic, ask
 
-MODELS = 120
-QUICK_MODELS = 60
+MODELS = 300
+QUICK_MODELS = 100
 MEDIAN_BYTES = 4 << 20
 SIGMA = 0.8
 MOST_BYTES = 24 << 20  # a model must fit, and others beside it

@@ -25,8 +25,8 @@ LEADS_TO = {
 UNDER_WAY = {"LOADING", "RESTARTING", "EVICTING", "UNLOADING"}
 
 
-def model(**serving: bool) -> Model:
-    plan = ModelPlan("/m", "python", Interface.DEFAULT, settings=ModelSettings(**serving))
+def model(*, pinned: bool = False) -> Model:
+    plan = ModelPlan("/m", "python", Interface.DEFAULT, settings=ModelSettings(pinned=pinned))
     return Model("m", "/m", plan, "/run/m.sock")
 
 

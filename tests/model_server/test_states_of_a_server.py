@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -106,18 +107,27 @@ def test_a_server_is_what_its_platform_made_of_it(shared: tuple[OwnServer, Endpo
     live(OnThisServer, times=20)
 
 
+class CrowdedLife(ServerLife):
+    """It begins with more models than fit into memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("a", "b/invoke", "模型"):
+            assert self.endpoint.load("echo", name).status_code == 200
+            self.loaded[name] = "echo"
+
+
 def test_a_server_that_is_short_of_memory_is_no_different_to_its_platform(yard: Yard) -> None:
-    own, endpoint = yard(**fitting(2))
-    for behaviour in ("echo", "reports_process"):
-        script = Path(endpoint.url_of(behaviour), "code", "inference.py")
-        if "KEPT" not in script.read_text():
+    own, _ = yard(**fitting(2))
+    folder = own.models_dir / "heavy"
+    folder.mkdir()
+    with httpx.Client(base_url=own.base_url, timeout=40.0) as client:
+        endpoint = Endpoint(client, folder)
+        for behaviour in ("echo", "reports_process"):
+            script = Path(endpoint.url_of(behaviour), "code", "inference.py")
             script.write_text(f"{script.read_text()}\nKEPT = b'x' * {FILLS_MB << 20}\n")
-
-    class OnThisServer(ServerLife):
-        pass
-
-    OnThisServer.own, OnThisServer.endpoint = own, endpoint
-    live(OnThisServer, times=4)
+        CrowdedLife.own, CrowdedLife.endpoint = own, endpoint
+        live(CrowdedLife, times=3)
     assert "evicted" in own.log.read_text()
 
 
