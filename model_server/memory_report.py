@@ -55,7 +55,7 @@ def _model(model: Model, policy: Policy, now: float) -> wire.ModelMemory:
         pinned=resident.pinned,
         held_bytes=dict(held) or model.last_held,
         reload_seconds=resident.reload_seconds,
-        uses=usage.uses,
+        uses=usage.uses - model.counted_ahead,
         uses_per_hour=usage.rate(now) * 3600,
         idle_seconds=idle if isfinite(idle) else None,
         worth=worth if worth is not None and isfinite(worth) else None,

@@ -65,6 +65,7 @@ class Room:
         self._counts = counts
         self._evict = evict
         self._change: asyncio.Future[None] | None = None
+        self._turn = asyncio.Lock()
         self._told_at = 0.0
         # Of models that are not there: a model that is unloaded and loaded again is no stranger.
         self._usages: OrderedDict[str, Usage] = OrderedDict()
@@ -83,9 +84,13 @@ class Room:
 
     def asked_for(self, model: Model) -> None:
         """A request waits for a model that is not in memory."""
+        self._count_ahead(model)
+        model.awaited = True
+
+    def _count_ahead(self, model: Model) -> None:
+        """Count a use that will be finished later, or a load, which is made for one."""
         model.resident.usage.used(time.monotonic())
         model.counted_ahead += 1
-        model.awaited = True
 
     def remember(self, model: Model) -> None:
         """Keep what is known of the use of a model that is unloaded."""
@@ -107,16 +112,16 @@ class Room:
         Raises OutOfMemory with the reason when it cannot be had in time. ``cause`` is for the
         record: "load" or "return".
         """
+        if cause == "load":
+            self._count_ahead(model)
         began = time.monotonic()
-        while True:
-            plan = self._try(model, need, cause, time.monotonic() - began)
-            if plan.outcome in (Outcome.FITS, Outcome.EVICT):
-                break
-            if plan.outcome is Outcome.REFUSE or self._is_over(began):
-                self._refuse(model, need, plan, cause, time.monotonic() - began)
-            await self._changes()
+        plan = self._try(model, need, cause, 0.0)
+        while plan.outcome is Outcome.WAIT and not self._is_over(began):
+            plan = await self._next_try(model, need, cause, began) or plan
             if model.is_leaving:  # nobody wants it any more
                 return
+        if plan.outcome in (Outcome.WAIT, Outcome.REFUSE):
+            self._refuse(model, need, plan, cause, time.monotonic() - began)
         await self._vacant(model)
         if time.monotonic() - began > _LOOK_SECONDS:
             self._counts.waited(time.monotonic() - began)
@@ -203,6 +208,26 @@ class Room:
             model.reserved = True
             self._carry_out(asked, plan, ledgers, cause, waited)
         return plan
+
+    async def _next_try(
+        self, model: Model, need: Mapping[str, int], cause: str, began: float
+    ) -> Plan | None:
+        """Try again when it is this one's turn; None when the time was over before.
+
+        One after another: a crowd that waits must not spend the server's time on plans.
+        """
+        left = self._wait_seconds - (time.monotonic() - began)
+        try:
+            await asyncio.wait_for(self._turn.acquire(), max(left, 0.0))
+        except TimeoutError:
+            return None
+        try:
+            await self._changes()
+            if model.is_leaving:
+                return None
+            return self._try(model, need, cause, time.monotonic() - began)
+        finally:
+            self._turn.release()
 
     def _free(self, need: Need, cause: str, grew: Grew | None = None) -> bool:
         plan, ledgers = self._plan(need)

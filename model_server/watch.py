@@ -33,6 +33,9 @@ log = logging.getLogger("modelyard.watch")
 
 LOOK_SECONDS = 0.05
 
+# For so long it is hoped that busy models become idle and leave, before one that grew is stopped.
+_PATIENT_SECONDS = 0.25
+
 # An idle process can grow too, by a thread of its own; each is looked at about this often.
 _ROUND_SECONDS = 2.0
 
@@ -94,6 +97,7 @@ class Watch:
         self._growths: dict[int, Growth] = {}
         self._beyond_bytes = 0
         self._turn = 0
+        self._pressed_since: float | None = None
 
     async def run(self) -> None:
         """Look again and again. Runs for ever."""
@@ -225,13 +229,15 @@ class Watch:
         self._added_bytes = self._beyond_bytes
         self._add_up_at = time.monotonic() + _ADD_UP_SECONDS
         if self._excess(in_use) is None:
+            self._pressed_since = None
             return
         for slot in list(self._growths):
             self._see(slot)
         found = self._excess(in_use)
         if found is None or any(growth.is_ending for growth in self._growths.values()):
+            self._pressed_since = None
             return
-        if not found.is_urgent and self._on_pressure(found.excess_bytes):
+        if not found.is_urgent and (self._on_pressure(found.excess_bytes) or self._is_patient()):
             return
         candidates = {
             _grown(model, growth): (model, growth)
@@ -243,6 +249,13 @@ class Watch:
             await self._stop_for_all(*candidates[most], found)
         elif found.is_urgent:
             self._on_pressure(found.excess_bytes)
+
+    def _is_patient(self) -> bool:
+        """Whether those who could leave but for a moment may still be waited for."""
+        now = time.monotonic()
+        if self._pressed_since is None:
+            self._pressed_since = now
+        return now - self._pressed_since < _PATIENT_SECONDS
 
     def _excess(self, in_use: int) -> Excess | None:
         return excess(self._ram(), self._beyond_bytes, self._ceiling_bytes, in_use)

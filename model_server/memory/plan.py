@@ -284,11 +284,13 @@ def held_back(resident: Resident, now: float) -> str:
     """Why a model may not leave now; empty when it may."""
     if resident.pinned:
         return "pinned"
+    if resident.busy():
+        return "busy"
     if resident.usage.last_used < resident.ready_at:
         age = now - resident.ready_at
         if age < max(RESIDENCE_SECONDS, RESIDENCE_LOADS * resident.reload_seconds):
             return "loaded just now"
-    return "busy" if resident.busy() else ""
+    return ""
 
 
 def guarded(need: Need, plan: Plan, now: float) -> Plan:
