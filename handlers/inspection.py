@@ -20,8 +20,9 @@ from handlers.directory.model_requirements import can_have, requirements_file, r
 from handlers.directory.model_settings import read_settings
 from handlers.directory.programs import Code, find_code, likely_handlers, program_name
 from handlers.errors import ModelLoadError
-from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact
+from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact, pytorch
 from handlers.types import HandlerOptions, Interface, ModelPlan
+from handlers.weights import is_mappable
 
 # Models that are told by other things than a file's ending.
 NAMED = (
@@ -61,6 +62,7 @@ def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
         loader=loader.NAME if loader else None,
         code_dirs=_code_dirs(model_dir, code.script, options),
         weight_bytes=weight_bytes + _uncounted_bytes(root, artifact),
+        mapped_bytes=_mapped_bytes(model_dir, code.interface, framework.NAME, artifact),
         settings=read_settings(model_dir, manifest, options.defaults),
         requirements=requirements_of(framework, asked),
     )
@@ -91,6 +93,16 @@ def _read_root(model_dir: Path) -> tuple[Contents, int]:
 def _is_text(name: str) -> bool:
     """Whether a file's name is UTF-8; others come with surrogates in place of their bytes."""
     return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def _mapped_bytes(
+    model_dir: Path, interface: Interface, framework: str, artifact: str | None
+) -> int:
+    """The size of weights that a default loader maps: PyTorch's, unless they are TorchScript."""
+    if interface is not Interface.DEFAULT or framework != pytorch.NAME or artifact is None:
+        return 0
+    path = model_dir / artifact
+    return path.stat().st_size if is_mappable(path) else 0
 
 
 def _uncounted_bytes(root: Contents, artifact: str | None) -> int:

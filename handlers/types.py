@@ -175,7 +175,8 @@ class ModelPlan:
     ``script`` is the file with the model's own code. ``handler`` is ``module:function`` of a custom
     service. ``artifact`` is the file or directory that the default loader reads, and ``loader`` the
     framework whose loader that is. ``code_dirs`` go in front of ``sys.path``. ``weight_bytes`` is
-    the size of the files that a load reads, used to predict its memory until it has been measured.
+    the size of the files that a load reads, used to predict its memory until it has been measured;
+    of these, ``mapped_bytes`` are mapped on a CPU and take no memory of the model's own.
     ``requirements`` are None for a model that needs no environment of its own.
     """
 
@@ -188,6 +189,7 @@ class ModelPlan:
     loader: str | None = None
     code_dirs: tuple[str, ...] = ()
     weight_bytes: int = 0
+    mapped_bytes: int = 0
     settings: ModelSettings = ModelSettings()
     requirements: Requirements | None = None
 

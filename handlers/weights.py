@@ -132,6 +132,14 @@ def _values(attributes: dict[str, Any]) -> Iterator[Any]:
             yield value
 
 
+def is_mappable(path: Path) -> bool:
+    """Whether ``load_weights`` maps a file, told by its name and what lies in the zip."""
+    if path.suffix.lower() == ".safetensors":
+        return True
+    is_zip = path.suffix.lower() in (".pt", ".pth", ".bin") and zipfile.is_zipfile(path)
+    return is_zip and not is_torchscript(path)
+
+
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, told by what lies in the zip; torch is not asked."""
     if not zipfile.is_zipfile(path):

@@ -149,7 +149,7 @@ class Accounts:
         artifact = _artifact(url, plan, on_gpu=on_gpu)
         return self._learned.predict(artifact) or self._learned.typical(
             plan.framework,
-            plan.weight_bytes,
+            _own_weight_bytes(plan, on_gpu=on_gpu),
             settings.min_workers,
             settings.share_weights,
             on_gpu,
@@ -227,5 +227,16 @@ class Accounts:
             self.settle(model)
 
 
+def _own_weight_bytes(plan: ModelPlan, *, on_gpu: bool) -> int:
+    """The weights that will be in memory of the model's own, be it RAM or a GPU's."""
+    return plan.weight_bytes if on_gpu else plan.weight_bytes - plan.mapped_bytes
+
+
 def _artifact(url: str, plan: ModelPlan, *, on_gpu: bool) -> Artifact:
-    return Artifact(url, plan.framework, plan.weight_bytes, plan.settings.min_workers, on_gpu)
+    return Artifact(
+        url,
+        plan.framework,
+        _own_weight_bytes(plan, on_gpu=on_gpu),
+        plan.settings.min_workers,
+        on_gpu,
+    )

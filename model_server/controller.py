@@ -62,7 +62,7 @@ _PRELOAD_SHARE = 0.1
 USABLE_SHARE = 0.9
 
 # How often the server's own memory is measured.
-_WEIGH_SECONDS = 60.0
+_WEIGH_SECONDS = 2.0
 
 _TIDY_SECONDS = 30.0
 _KEEP_SECONDS = 10.0
@@ -251,10 +251,9 @@ class Controller:
 
     async def _weigh_server(self) -> None:
         """Keep the ledger's charge for controller and gateways true. Runs for ever."""
-        await self._port_open.wait()
         while True:
             pids = [os.getpid(), self._gateways.pid, *self._gateway_totals.in_flight]
-            sizes = [await asyncio.to_thread(probe.private_bytes, pid) for pid in pids if pid]
+            sizes = [await asyncio.to_thread(probe.proportional_bytes, pid) for pid in pids if pid]
             self._own_bytes = sum(sizes)
             self._shadows.resize(self._accounts.ledger().models_bytes)
             await asyncio.sleep(_WEIGH_SECONDS)

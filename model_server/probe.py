@@ -33,6 +33,20 @@ def private_bytes(pid: int) -> int:
     return private * 1024
 
 
+def proportional_bytes(pid: int) -> int:
+    """Anonymous memory of a process, pages that several share counted in parts; 0 when it is gone.
+
+    For processes forked from one another that all are counted: what is private to none of them is
+    still in use.
+    """
+    try:
+        text = (_PROC / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return 0
+    line = next((line for line in text.splitlines() if line.startswith("Pss_Anon:")), "x 0")
+    return int(line.split()[1]) * 1024
+
+
 def threads_of_this_process() -> int:
     """How many threads this process has, native ones included."""
     return sum(1 for _ in (_PROC / "self" / "task").iterdir())

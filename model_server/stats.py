@@ -58,6 +58,8 @@ class StatsTable:
         self._free = list(range(SLOTS - 1, -1, -1))
         # No slot from this on has ever been claimed.
         self.end = 0
+        # Those that have got a new owner; whoever counts differences takes them.
+        self.claimed: list[int] = []
 
     @classmethod
     def create(cls, path: str | Path) -> StatsTable:
@@ -75,6 +77,7 @@ class StatsTable:
         if not self._free:
             return None
         index = self._free.pop()
+        self.claimed.append(index)
         self.end = max(self.end, index + 1)
         slot = self.slot(index)
         for field in range(FURTHER_KEYS):

@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.05
 _PATIENT_SECONDS = 0.25
 
 # An idle process can grow too, by a thread of its own; each is looked at about this often.
-_ROUND_SECONDS = 2.0
+_ROUND_SECONDS = 5.0
 
 _MOST_IN_TURN = 100
 
@@ -140,14 +140,14 @@ class Watch:
     def _count_uses(self, finished: list[int]) -> None:
         before, self._finished = self._finished, finished
         before += [0] * (len(finished) - len(before))
+        while self._stats.claimed:  # by a worker that begins at 0
+            before[self._stats.claimed.pop()] = 0
         if before == finished:
             return
         now = time.monotonic()
         for slot in differing(before, finished):
             entry = self._workers.by_slot.get(slot)
             times = finished[slot] - before[slot]
-            if times < 0:  # the slot has a new owner
-                times = finished[slot]
             if entry is not None and times:
                 self._on_used(entry[0], times, now)
 

@@ -23,7 +23,9 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from handlers.errors import HandlerError
@@ -62,7 +64,9 @@ def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     started = time.monotonic()
     before = descriptors_of_this_process() if spec.template else set()
     limit_load(spec)
+    _stand_back()
     service = _load(spec, place.leash)
+    _step_forward()
     gc.freeze()  # the model stays: no need to look through it for garbage
     can_fork = spec.template and _is_shareable(service, before)
     private = probe.private_bytes(os.getpid())
@@ -72,6 +76,19 @@ def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     if can_fork:
         _be_template(spec, place, service)
     _serve(spec, place, service)
+
+
+def _stand_back() -> None:
+    """Load without interrupting models that answer requests: they get the processor first."""
+    with suppress(OSError):  # some sandboxes do not let a process do so
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _step_forward() -> None:
+    """From now on be scheduled as usual, with all threads that the load has started."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):
+            os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
 
 
 def _is_shareable(service: LoadedModel, before: Set[Descriptor]) -> bool:

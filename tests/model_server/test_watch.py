@@ -165,7 +165,7 @@ def test_the_one_that_has_grown_most_pays_when_nobody_can_help(short_path: Path)
         await here.ask(leaks, b"bytes 50")
         await watch.look()
         assert here.pressures == []
-        message = await looking(here, leaks, b"bytes 400")
+        message = await looking(here, leaks, b"bytes 400 stay")
         assert "grew from" in message and "100 MiB" not in message
         assert here.pressures and max(here.pressures) > 0
         assert [model for model, _ in here.deaths] == [leaks]

@@ -2,7 +2,7 @@
 
 Ways: ``numpy`` (in C, at once), ``bytes`` (by Python, at once), ``objects`` (small ones, one after
 another), ``shared`` (a mapping that may be shared), ``threads`` (that many), ``child`` (another
-process takes it), ``nothing``. What a request took is kept, but by threads and children. With LOAD
+process takes it), ``nothing``; with ``stay`` behind the size it then does not answer. What a request took is kept, but by threads and children. With LOAD
 it takes that when it is loaded.
 """
 
@@ -71,8 +71,10 @@ WAYS = {
 
 
 def take(order):
-    way, _, size = order.partition(" ")
-    kept.append(WAYS[way](int(size or 0)))
+    way, size, *stay = [*order.split(" "), "0"][: 2 + order.count("stay")]
+    kept.append(WAYS[way](int(size)))
+    if stay:
+        threading.Event().wait()
 
 
 def model_fn(model_dir):
