@@ -71,9 +71,9 @@ WAYS = {
 
 
 def take(order):
-    way, size, *stay = [*order.split(" "), "0"][: 2 + order.count("stay")]
-    kept.append(WAYS[way](int(size)))
-    if stay:
+    way, *words = order.split(" ")
+    kept.append(WAYS[way](int(words[0]) if words else 0))
+    if words[1:] == ["stay"]:
         threading.Event().wait()
 
 
