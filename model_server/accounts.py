@@ -11,16 +11,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from handlers.types import ModelPlan
 from model_server import probe
-from model_server.errors import OutOfMemory
 from model_server.gpus import Gpu, GpuProbe
 from model_server.learned import Artifact, Footprint, Learned
-from model_server.memory.ledger import RAM, Ledger, gpu_ledger, overrun, refusal
+from model_server.memory.ledger import MIB, RAM, Ledger, gpu_ledger, overrun
 from model_server.memory.prediction import predict_worker_bytes
 from model_server.model import Model, State, Worker
 from model_server.placement import choose_gpu
 
 # Of a GPU's memory; the rest is for fragments that nobody can use.
 USABLE_GPU_SHARE = 0.95
+
+# Growth after the load is learned up to so many times what the load took, and so much more.
+_GROWTH_LEARNED = 2
+_GROWTH_LEARNED_BYTES = 64 * MIB
 
 # Taken to be free on a GPU whose size nobody tells.
 _UNCOUNTED_BYTES = 1 << 60
@@ -155,17 +158,13 @@ class Accounts:
             on_gpu,
         )
 
-    def admit_worker(self, model: Model) -> dict[str, int]:
-        """What one more worker will take, by ledger. Raises OutOfMemory when that does not fit."""
+    def worker_need(self, model: Model) -> dict[str, int]:
+        """What one more worker will take, by ledger."""
         present = [worker.private_bytes for worker in model.workers if worker.ready]
         need = {RAM: predict_worker_bytes(present)}
-        ledgers = self.ledgers()
         for name, count in model.resident.held.items():
             if name != RAM and model.ready_workers:
                 need[name] = count // model.ready_workers
-        for name, count in need.items():
-            if reason := refusal(count, ledgers[name]):
-                raise OutOfMemory(reason)
         return need
 
     # --- after a load ---------------------------------------------------------------------------
@@ -176,10 +175,14 @@ class Accounts:
         ``load_seconds`` is what the load took that has just been done, if one has.
         """
         self.count(model)
+        if load_seconds or not model.loaded_bytes:
+            model.loaded_bytes = model.held_bytes
         if len(model.workers) == model.plan.settings.min_workers:
             gpu = gpu_ledger(model.gpu) if model.gpu is not None else ""
             held = model.resident.held
-            took = Footprint(held[RAM], held.get(gpu, 0), load_seconds)
+            # A leak starts anew with each load: what it has come to is no use to predict that.
+            ram = min(held[RAM], _GROWTH_LEARNED * model.loaded_bytes + _GROWTH_LEARNED_BYTES)
+            took = Footprint(ram, held.get(gpu, 0), load_seconds)
             self._learned.learn(
                 _artifact(model.url, model.plan, on_gpu=model.gpu is not None), took
             )

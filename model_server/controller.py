@@ -174,7 +174,13 @@ class Controller:
         )
         evictions.use(self._room, starter)
         self._upkeep = Upkeep(
-            self._models, self._workers, self._accounts, settings, tasks.spawn, evictions.lost
+            self._models,
+            self._workers,
+            self._accounts,
+            self._room,
+            settings,
+            tasks.spawn,
+            evictions.lost,
         )
         self._lifecycle = Lifecycle(
             settings,

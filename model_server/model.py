@@ -200,6 +200,8 @@ class Model:
     counted_ahead: int = 0
     # It came back for a request that it has not finished yet.
     awaited: bool = False
+    # What it took of RAM when it had just loaded.
+    loaded_bytes: int = 0
     # What it held when it was in memory last, by ledger.
     last_held: dict[str, int] = field(default_factory=dict)
     evictions: int = 0

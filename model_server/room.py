@@ -10,13 +10,14 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from model_server.accounts import Accounts
 from model_server.errors import OutOfMemory
 from model_server.eviction_counts import EvictionCounts
 from model_server.memory.decisions import Decision, DecisionLog, decision_of
 from model_server.memory.ledger import ADVICE, RAM, Ledger
-from model_server.memory.plan import Need, Outcome, Plan, Victim, make_plan
+from model_server.memory.plan import Need, Outcome, Plan, Victim, make_plan, short_of
 from model_server.memory.policies import Policy
 from model_server.memory.resident import Resident
 from model_server.memory.thrash import Churn
@@ -120,17 +121,37 @@ class Room:
             plan = await self._next_try(model, need, cause, began) or plan
             if model.is_leaving:  # nobody wants it any more
                 return
+        waited = time.monotonic() - began
         if plan.outcome in (Outcome.WAIT, Outcome.REFUSE):
-            self._refuse(model, need, plan, cause, time.monotonic() - began)
+            self._waited(waited)
+            self._refuse(self._wants(model, need), plan, cause, waited)
         await self._vacant(model)
-        if time.monotonic() - began > _LOOK_SECONDS:
-            self._counts.waited(time.monotonic() - began)
+        self._waited(time.monotonic() - began)
+
+    def _waited(self, seconds: float) -> None:
+        if seconds > _LOOK_SECONDS:
+            self._counts.waited(seconds)
 
     def check(self, model: Model, need: Mapping[str, int], cause: str) -> None:
         """Raise OutOfMemory when a model would not fit even if everybody left who can."""
-        plan, _ = self._plan(Need(model.name, need, model.resident.usage))
+        wants = self._wants(model, need)
+        plan, _ = self._plan(wants)
         if plan.outcome is Outcome.REFUSE:
-            self._refuse(model, need, plan, cause, 0.0)
+            self._refuse(wants, plan, cause, 0.0)
+
+    def admit_worker(self, model: Model) -> None:
+        """Reserve memory for one more worker. Raises OutOfMemory when there is not enough free.
+
+        Nobody leaves for it: its model answers without it.
+        """
+        more = self._accounts.worker_need(model)
+        ledgers = self._accounts.ledgers()
+        wants = Need(model.name, more, model.resident.usage)
+        for name in _short(wants, ledgers, occupied=True):
+            reason = f"{short_of(wants, ledgers[name])}; nobody leaves for a further process"
+            self._refuse(wants, Plan(Outcome.REFUSE, reason=reason), "worker", 0.0)
+        held = model.resident.held
+        model.hold({name: held.get(name, 0) + count for name, count in more.items()})
 
     async def make_fit(self, model: Model) -> None:
         """Have others leave for what a model took beyond its prediction; wait for the busy ones.
@@ -198,16 +219,19 @@ class Room:
 
     def _try(self, model: Model, need: Mapping[str, int], cause: str, waited: float) -> Plan:
         """Plan, and if that works, reserve and begin to evict: in one step."""
-        resident = model.resident
-        wanted = dict(need)
-        wanted[RAM] = need.get(RAM, 0) + self._accounts.zygote_bytes(model)
-        asked = Need(model.name, wanted, resident.usage, resident.reload_seconds)
+        asked = self._wants(model, need)
         plan, ledgers = self._plan(asked)
         if plan.outcome in (Outcome.FITS, Outcome.EVICT):
-            model.hold({**resident.held, **need})
+            model.hold({**model.resident.held, **need})
             model.reserved = True
             self._carry_out(asked, plan, ledgers, cause, waited)
         return plan
+
+    def _wants(self, model: Model, need: Mapping[str, int]) -> Need:
+        """What must be free for a load: its need, and its zygote if that is to be started."""
+        resident = model.resident
+        wanted = {**need, RAM: need.get(RAM, 0) + self._accounts.zygote_bytes(model)}
+        return Need(model.name, wanted, resident.usage, resident.reload_seconds)
 
     async def _next_try(
         self, model: Model, need: Mapping[str, int], cause: str, began: float
@@ -274,12 +298,8 @@ class Room:
             self._evict(victim)
         return decision
 
-    def _refuse(
-        self, model: Model, need: Mapping[str, int], plan: Plan, cause: str, waited: float
-    ) -> None:
-        asked = Need(model.name, need, model.resident.usage)
-        ledgers = self._accounts.ledgers()
-        self._record(asked, plan, ledgers, cause, waited)
+    def _refuse(self, need: Need, plan: Plan, cause: str, waited: float) -> NoReturn:
+        self._record(need, plan, self._accounts.ledgers(), cause, waited)
         self._counts.refused(cause)
         after = f" It waited {waited:.1f} s." if plan.outcome is Outcome.WAIT else ""
         raise OutOfMemory(f"{plan.reason}.{after} {ADVICE}")
@@ -332,5 +352,10 @@ class Room:
         await asyncio.wait([self._change], timeout=_LOOK_SECONDS)
 
 
-def _short(need: Need, ledgers: Mapping[str, Ledger]) -> list[str]:
-    return [name for name, count in need.held.items() if count > ledgers[name].free_bytes]
+def _short(need: Need, ledgers: Mapping[str, Ledger], *, occupied: bool = False) -> list[str]:
+    """The ledgers that are short; with ``occupied`` what leaves does not count as free yet."""
+    return [
+        name
+        for name, count in need.held.items()
+        if count > ledgers[name].free_bytes - (ledgers[name].leaving_bytes if occupied else 0)
+    ]

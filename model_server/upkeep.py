@@ -22,6 +22,7 @@ from model_server.model import Model, State, Worker
 from model_server.model_dirs import shown
 from model_server.processes.children import describe_exit
 from model_server.processes.workers import Workers
+from model_server.room import Room
 from model_server.scaling import Bounds, Demand, wanted_workers
 from model_server.settings import Settings
 from model_server.socket_queues import waiting_connections
@@ -49,6 +50,7 @@ class Upkeep:
         models: Mapping[str, Model],
         workers: Workers,
         accounts: Accounts,
+        room: Room,
         settings: Settings,
         spawn: Spawn,
         lost: Callable[[Model], None],
@@ -58,6 +60,7 @@ class Upkeep:
         self._models = models
         self._workers = workers
         self._accounts = accounts
+        self._room = room
         self._settings = settings
         self._spawn = spawn
         self._lost = lost
@@ -117,9 +120,7 @@ class Upkeep:
         needed = model.ready_workers < model.plan.settings.min_workers
         try:
             if not needed:
-                more = self._accounts.admit_worker(model)
-                held = model.resident.held
-                model.hold({name: held.get(name, 0) + count for name, count in more.items()})
+                self._room.admit_worker(model)
             await self._workers.start(model, model.listener)
         except Exception as error:  # whatever it is, the next attempt must be possible
             if needed:

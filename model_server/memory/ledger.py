@@ -49,18 +49,6 @@ def shown_bytes(count: float) -> str:
 ADVICE = "Unload a model or raise the memory limit (MODELYARD_MEMORY_LIMIT_BYTES)"
 
 
-def refusal(need_bytes: int, ledger: Ledger) -> str | None:
-    """None when so many bytes fit, else the reason in words."""
-    if need_bytes <= ledger.free_bytes:
-        return None
-    return (
-        f"the model needs about {shown_bytes(need_bytes)}, "
-        f"{shown_bytes(max(ledger.free_bytes, 0))} is free: of the limit of "
-        f"{shown_bytes(ledger.limit_bytes)}, loaded models hold {shown_bytes(ledger.held_bytes)} "
-        f"and the server {shown_bytes(ledger.overhead_bytes)}. {ADVICE}"
-    )
-
-
 def overrun(ledger: Ledger) -> str:
     """Why what models hold is more than there is, in words; empty when it is not."""
     if ledger.free_bytes >= 0:

@@ -51,15 +51,12 @@ class Move(Enum):
 @dataclass(frozen=True, slots=True)
 class Need:
     """Bytes by ledger that a model is about to take. ``usage`` and ``reload_seconds`` are its own.
-
-    ``keeps`` are models that must not leave for it, whatever they are worth: itself, say.
     """
 
     name: str
     held: Mapping[str, int]
     usage: Usage = field(default_factory=Usage)
     reload_seconds: float = 0.0
-    keeps: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +175,7 @@ class _Choice:
         self._policy = policy
         self._now = now
         self._may_park = may_park
-        self._stay = {need.name, *need.keeps}
+        self._stay = need.name
         self._victims: dict[str, Victim] = {}
         self._kept: list[Kept] = []
 
@@ -195,16 +192,16 @@ class _Choice:
     def _waiting(self, reason: str) -> Plan:
         return Plan(Outcome.WAIT, tuple(self._victims.values()), self._kept, reason)
 
-    def _short(self, name: str) -> int:
-        """Bytes that are still missing in a ledger. Where only parking takes any, those of that."""
+    def _missing(self, name: str) -> int:
+        """Bytes that are still missing in a ledger; below 0 when there are more than enough."""
         freed = sum(victim.frees(name) for victim in self._victims.values())
         if name in self._need.held:
             return self._need.held[name] - self._ledgers[name].free_bytes - freed
-        return -freed - max(self._ledgers[name].free_bytes, 0) if freed < 0 else 0
+        return -freed - max(self._ledgers[name].free_bytes, 0)  # only parking takes any
 
     def _fill(self, name: str) -> str:
         """Take models until a ledger is no longer short; why there are not enough, or nothing."""
-        short = self._short(name)
+        short = self._missing(name)
         if short <= 0:
             return ""
         held_back_by: Counter[str] = Counter()
@@ -238,7 +235,7 @@ class _Choice:
             resident = found[index]
             before = self._victims.get(resident.name)
             gone = before is not None and before.move is Move.EVICT
-            if resident.held.get(name, 0) > 0 and not gone and resident.name not in self._stay:
+            if resident.held.get(name, 0) > 0 and not gone and resident.name != self._stay:
                 yield worths[index], resident
 
     def _take(self, resident: Resident, name: str, worth: float) -> int:
@@ -250,16 +247,19 @@ class _Choice:
 
     def _spare(self) -> None:
         """Spare those, the most worth first, without whom there is enough in every ledger."""
+        missing = {name: self._missing(name) for name in {*self._need.held, RAM}}
         again = len(self._victims) > 1
         while again:
             again = False
             for victim in sorted(self._victims.values(), key=lambda v: v.worth, reverse=True):
+                frees = {name: victim.frees(name) for name in missing}
+                if any(missing[name] + frees[name] > 0 for name in missing):
+                    continue
                 del self._victims[victim.resident.name]
-                if any(self._short(name) > 0 for name in {*self._need.held, RAM}):
-                    self._victims[victim.resident.name] = victim
-                else:
-                    again = True
-                    self._tell(victim.resident, victim.worth, "not needed")
+                self._tell(victim.resident, victim.worth, "not needed")
+                for name, count in frees.items():
+                    missing[name] += count
+                    again = again or count < 0  # parked no longer, it leaves room for others
 
     def _tell(self, resident: Resident, worth: float, reason: str) -> bool:
         if len(self._kept) < _KEPT_SHOWN:
@@ -296,7 +296,7 @@ def held_back(resident: Resident, now: float) -> str:
 def guarded(need: Need, plan: Plan, now: float) -> Plan:
     """The plan, unless a newcomer would push out several models that are used again and again."""
     hot = sum(victim.resident.usage.is_hot(now) for victim in plan.victims)
-    if need.usage.uses > 1 or hot < GUARDED_VICTIMS:
+    if need.usage.uses != 1 or hot < GUARDED_VICTIMS:
         return plan
     reason = (
         f"it would push out {hot} models that are in use while models already come and go too "

@@ -266,8 +266,12 @@ class ZygotePool:
 
     @property
     def private_bytes(self) -> int:
-        """What the living zygotes hold: a fixed charge of the server."""
-        return sum(self.warm_bytes.values())
+        """What the living zygotes hold, or will when they are warm: a charge of the server."""
+        return sum(
+            zygote.private_bytes or FRAMEWORKS[zygote.framework].resident_bytes
+            for zygote in self._zygotes.values()
+            if zygote.alive
+        )
 
     @property
     def warm_bytes(self) -> dict[str, int]:
@@ -282,9 +286,9 @@ class ZygotePool:
         return {environment for _, environment in self._zygotes if environment}
 
     def bytes_to_start(self, framework: str, environment_key: str) -> int:
-        """What a zygote is going to take: nothing when it is there."""
+        """What a zygote is going to take: nothing when it is there, be it only just started."""
         zygote = self._zygotes.get((framework, environment_key))
-        if zygote is not None and zygote.alive and zygote.private_bytes:
+        if zygote is not None and zygote.alive:
             return 0
         return FRAMEWORKS[framework].resident_bytes
 

@@ -175,7 +175,7 @@ def scenes(draw: st.DrawFn) -> tuple[Need, list[Resident], dict[str, Ledger], Po
     }
     wanted = draw(st.dictionaries(st.sampled_from([RAM, GPU]), st.integers(0, 120), min_size=1))
     name = draw(st.sampled_from(["new", "m0"]))
-    need = Need(name, wanted, usage(uses=draw(st.integers(0, 2))), keeps={"m1"})
+    need = Need(name, wanted, usage(uses=draw(st.integers(0, 2))))
     policies: list[Policy] = [CostAware(), Lru(), Platform()]
     return need, residents, room, draw(st.sampled_from(policies))
 
