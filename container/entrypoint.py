@@ -67,6 +67,9 @@ def _serve(
         logs.logger.warning("%s is no setting%s", name, hint)
     try:
         asyncio.run(Controller(settings, environment, gateway_command).run(listener, run_dir))
+    except SettingsError as error:  # of a file that a setting names
+        logs.logger.error("modelyard cannot start: %s", error)
+        return 2
     finally:
         log_writer.stop()
     return 0

@@ -6,17 +6,24 @@ The decisions are those of ``memory``; here are the numbers that they are made w
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from handlers.types import ModelPlan
 from model_server import probe
+from model_server.background import beside
 from model_server.gpus import Gpu, GpuProbe
 from model_server.learned import Artifact, Footprint, Learned
 from model_server.memory.ledger import MIB, RAM, Ledger, gpu_ledger, overrun
 from model_server.memory.prediction import predict_worker_bytes
 from model_server.model import Model, State, Worker
 from model_server.placement import choose_gpu
+
+log = logging.getLogger("modelyard.memory")
+
+# So long the numbers of GPUs are waited for.
+LOOK_LIMIT_SECONDS = 5.0
 
 # Of a GPU's memory; the rest is for fragments that nobody can use.
 USABLE_GPU_SHARE = 0.95
@@ -58,8 +65,9 @@ class Accounts:
         self._devices: Sequence[Gpu] = ()
         self._on_devices: Mapping[int, Mapping[int, int]] = {}
         self._others: dict[int, int] = {}
-        self._looking = asyncio.Lock()
+        self._look: asyncio.Task[None] | None = None
         self._looked_ns = 0
+        self._hangs = False
 
     # --- ledgers --------------------------------------------------------------------------------
 
@@ -69,8 +77,9 @@ class Accounts:
         leaving: dict[str, int] = {}
         for model in self._models.values():
             for name, count in model.resident.held.items():
-                column = leaving if name in model.leaves else held
-                column[name] = column.get(name, 0) + count
+                leaves = model.leaving_bytes(name) if model.leaves else 0
+                leaving[name] = leaving.get(name, 0) + leaves
+                held[name] = held.get(name, 0) + count - leaves
         limits = {RAM: (self._limit_bytes, self._overhead_bytes())}
         for index, limit in self._gpu_limits().items():
             limits[gpu_ledger(index)] = (limit, self._others.get(index, 0))
@@ -78,6 +87,10 @@ class Accounts:
             name: Ledger(name, limit, overhead, held.get(name, 0), leaving.get(name, 0))
             for name, (limit, overhead) in limits.items()
         }
+
+    def has_ledger(self, name: str) -> bool:
+        """Whether there is such a memory; a GPU may vanish."""
+        return name == RAM or name in map(gpu_ledger, self._gpu_limits())
 
     def _gpu_limits(self) -> dict[int, int]:
         """Of the GPUs of which it is known how large they are, or how much they may be used."""
@@ -94,23 +107,44 @@ class Accounts:
     def _taken_by_others(self, gpu: Gpu, pids: Collection[int]) -> int:
         """What processes other than these use of a GPU, as far as that can be told."""
         if not self._gpus.knows_processes:
-            return gpu.before_bytes
+            known = self._others.get(gpu.index, 0) if self._gpus.failed else 0
+            return max(gpu.before_bytes, known)
         ours = sum(used.get(gpu.index, 0) for pid, used in self._on_devices.items() if pid in pids)
         return max(gpu.used_bytes - ours, 0)
 
     async def look_at_gpus(self) -> None:
-        """Take what each GPU and each process on it uses, off the loop."""
-        async with self._looking:
-            began_ns, pids = time.monotonic_ns(), self._pids()
-            devices = await asyncio.to_thread(self._gpus.devices)
-            if devices:
-                self._on_devices = await asyncio.to_thread(self._gpus.process_bytes)
-            self._devices, self._looked_ns = devices, began_ns
-            pids |= self._pids()  # those that have ended meanwhile are not others, nor are new ones
-            self._others = {gpu.index: self._taken_by_others(gpu, pids) for gpu in devices}
-            for model in self._models.values():
-                if model.gpu is not None and model.state in (State.READY, State.PARKED):
-                    self.count(model)
+        """Take what each GPU and each process on it uses, off the loop.
+
+        Returns in any case after some seconds, and then the last numbers stay: a call to a broken
+        driver may never return.
+        """
+        came_ns = time.monotonic_ns()
+        try:
+            async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+                while self._looked_ns < came_ns:
+                    if self._look is None or self._look.done():
+                        self._look = asyncio.create_task(self._look_now())
+                    await asyncio.shield(self._look)
+        except TimeoutError:
+            if not self._hangs:
+                log.warning("the GPUs' driver does not answer: their last numbers stay in force")
+            self._hangs = True
+
+    async def _look_now(self) -> None:
+        began_ns, pids = time.monotonic_ns(), self._pids()
+        devices, on_devices = await beside(self._read_gpus)
+        if devices:
+            self._on_devices = on_devices
+        self._devices, self._looked_ns, self._hangs = devices, began_ns, False
+        pids |= self._pids()  # those that have ended meanwhile are not others, nor are new ones
+        self._others = {gpu.index: self._taken_by_others(gpu, pids) for gpu in devices}
+        for model in self._models.values():
+            if model.gpu is not None and model.state in (State.READY, State.PARKED):
+                self.count(model)
+
+    def _read_gpus(self) -> tuple[Sequence[Gpu], Mapping[int, Mapping[int, int]]]:
+        devices = self._gpus.devices()
+        return devices, self._gpus.process_bytes() if devices else {}
 
     def _pids(self) -> set[int]:
         return {worker.pid for model in self._models.values() for worker in model.processes}
@@ -133,7 +167,9 @@ class Accounts:
     def need(self, model: Model) -> dict[str, int]:
         """What loading a model is predicted to take, in bytes by ledger."""
         footprint = self._footprint(model.url, model.plan, on_gpu=model.gpu is not None)
-        held = {RAM: footprint.ram_bytes}
+        peak = max(footprint.peak_bytes, model.least_bytes)
+        # A peak that is larger than all there is may have been a mistake: it does not refuse.
+        held = {RAM: max(footprint.ram_bytes, min(peak, self.ledger().models_bytes))}
         if model.gpu in self._gpu_limits():
             assert model.gpu is not None
             held[gpu_ledger(model.gpu)] = footprint.gpu_bytes
@@ -163,7 +199,7 @@ class Accounts:
         present = [worker.private_bytes for worker in model.workers if worker.ready]
         need = {RAM: predict_worker_bytes(present)}
         for name, count in model.resident.held.items():
-            if name != RAM and model.ready_workers:
+            if name != RAM and model.ready_workers and self.has_ledger(name):
                 need[name] = count // model.ready_workers
         return need
 
@@ -175,17 +211,25 @@ class Accounts:
         ``load_seconds`` is what the load took that has just been done, if one has.
         """
         self.count(model)
+        if load_seconds:
+            model.resident.unparked_bytes = None
         if load_seconds or not model.loaded_bytes:
             model.loaded_bytes = model.held_bytes
         if len(model.workers) == model.plan.settings.min_workers:
             gpu = gpu_ledger(model.gpu) if model.gpu is not None else ""
             held = model.resident.held
+            # Whoever was parked may still hold a copy of what is on the GPU.
+            unparked = model.resident.unparked_bytes
+            ram = held[RAM] if unparked is None else unparked
             # A leak starts anew with each load: what it has come to is no use to predict that.
-            ram = min(held[RAM], _GROWTH_LEARNED * model.loaded_bytes + _GROWTH_LEARNED_BYTES)
-            took = Footprint(ram, held.get(gpu, 0), load_seconds)
-            self._learned.learn(
-                _artifact(model.url, model.plan, on_gpu=model.gpu is not None), took
-            )
+            ram = min(ram, _GROWTH_LEARNED * model.loaded_bytes + _GROWTH_LEARNED_BYTES)
+            peak = model.loaded_bytes + model.passing_bytes
+            artifact = _artifact(model.url, model.plan, on_gpu=model.gpu is not None)
+            known = self._learned.predict(artifact)
+            device = held.get(gpu, 0)
+            if known is not None and not self.sees(model):  # what it holds was only expected
+                device = known.gpu_bytes
+            self._learned.learn(artifact, Footprint(ram, device, load_seconds, peak))
 
     def count(self, model: Model) -> None:
         """Count a model with what its processes were measured to take, and learn nothing."""

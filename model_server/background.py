@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar, cast
 
 log = logging.getLogger("modelyard.background")
 
 _PAUSE_SECONDS = 1.0
 
+T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -22,6 +25,32 @@ async def for_ever(work: Work, *, pause_seconds: float = _PAUSE_SECONDS) -> None
         except Exception:
             log.exception("%s failed and begins anew", getattr(work, "__name__", work))
         await asyncio.sleep(pause_seconds)
+
+
+async def beside(work: Callable[[], T]) -> T:
+    """Do ``work`` in a thread of its own, which the server's end does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(T, result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=getattr(work, "__name__", None), daemon=True).start()
+    return await done
 
 
 class Background:

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from model_server.growth_relief import GrowthRelief
 from model_server.learned import Learned
 from model_server.lifecycle import Lifecycle
 from model_server.memory.decisions import DecisionLog
+from model_server.memory.ledger import MIB, RAM
 from model_server.memory.policies import POLICIES
 from model_server.memory.shadows import Shadows
 from model_server.memory_report import memory_report
@@ -60,9 +62,11 @@ _PRELOAD_SHARE = 0.1
 
 # Share of the ceiling that models and server may fill; the rest is for page cache and bursts.
 USABLE_SHARE = 0.9
+_LEAST_ROOM_BYTES = 40 * MIB
 
 # How often the server's own memory is measured.
 _WEIGH_SECONDS = 2.0
+_LOOKS_AT_UNSEEN = 5
 
 _TIDY_SECONDS = 30.0
 _KEEP_SECONDS = 10.0
@@ -70,6 +74,13 @@ _GPU_LOOK_SECONDS = 2.0
 
 # After the drain: time to kill what did not leave and to clean up, within SageMaker's 30 s.
 _SHUTDOWN_MARGIN_SECONDS = 3.0
+
+
+def _usable_bytes() -> int:
+    """What models and server may fill of what there is."""
+    ceiling = probe.memory_ceiling_bytes()
+    return ceiling - max(int(ceiling * (1 - USABLE_SHARE)), min(_LEAST_ROOM_BYTES, ceiling // 4))
+
 
 GatewayCommand = Callable[[Settings, RunDir, int, int], Sequence[str]]
 
@@ -87,6 +98,8 @@ class Controller:
         self._port_open = asyncio.Event()
         self._stopping = False
         self._own_bytes = 0
+        self._unseen: deque[int] = deque(maxlen=_LOOKS_AT_UNSEEN)
+        self._unseen_bytes = 0
         self._background = Background()
         self._decisions = DecisionLog()
         self._shadows = Shadows([policy for policy in POLICIES.values() if policy.evicts])
@@ -115,7 +128,7 @@ class Controller:
         lifeline = self._lifeline = Lifeline()
         Path(run_dir.settings_file).write_bytes(msgspec.json.encode(settings))
         stats = StatsTable.create(run_dir.stats_file)
-        limit = settings.memory_limit_bytes or int(probe.memory_ceiling_bytes() * USABLE_SHARE)
+        limit = settings.memory_limit_bytes or _usable_bytes()
         self._limit_bytes = limit
         self._shadows.resize(limit)
         children = Children(on_adopted_exit=self._adopted_exit)
@@ -134,7 +147,9 @@ class Controller:
             self._models,
             limit_bytes=limit,
             gpu_limit_bytes=settings.gpu_memory_limit_bytes,
-            overhead_bytes=lambda: self._own_bytes + self._zygotes.private_bytes,
+            overhead_bytes=lambda: (
+                self._own_bytes + self._zygotes.private_bytes + self._unseen_bytes
+            ),
             zygote_bytes=self._zygotes.bytes_to_start,
             learned=self._learned,
             gpus=gpu_probe(
@@ -146,6 +161,7 @@ class Controller:
             stats,
             self._zygotes,
             lambda model, worker, code: self._upkeep.worker_died(model, worker, code),
+            on_used=self._used,
             models_bytes=lambda: self._accounts.ledger().models_bytes,
         )
         tasks = Tasks()
@@ -198,7 +214,6 @@ class Controller:
             stats,
             ram=self._accounts.ledger,
             ceiling_bytes=probe.memory_ceiling_bytes(),
-            on_used=self._used,
             on_growth=self._growth.grown,
             on_pressure=self._growth.relieve,
             on_stop=self._eviction_counts.stopped,
@@ -261,8 +276,23 @@ class Controller:
             pids = [os.getpid(), self._gateways.pid, *self._gateway_totals.in_flight]
             sizes = [await asyncio.to_thread(probe.proportional_bytes, pid) for pid in pids if pid]
             self._own_bytes = sum(sizes)
+            self._note_unseen()
             self._shadows.resize(self._accounts.ledger().models_bytes)
             await asyncio.sleep(_WEIGH_SECONDS)
+
+    def _note_unseen(self) -> None:
+        """Charge what the kernel counts for this container and no ledger knows of, if it stays.
+
+        Processes that models have left behind, say, or memory of the kernel's own.
+        """
+        in_use = probe.memory_use_bytes()
+        if in_use is None:
+            return
+        ledger = self._accounts.ledger()
+        known = ledger.overhead_bytes - self._unseen_bytes + ledger.held_bytes
+        self._unseen.append(in_use - known - ledger.leaving_bytes)
+        if len(self._unseen) == self._unseen.maxlen:
+            self._unseen_bytes = max(min(self._unseen), 0)
 
     async def _look_at_gpus(self) -> None:
         """Keep the GPUs' ledgers true. Runs for ever."""
@@ -405,9 +435,9 @@ class Controller:
         """A model has finished so many requests."""
         self._room.used(model, times, now)
         resident = model.resident
-        if model.held_bytes:
-            seconds = resident.reload_seconds
-            self._shadows.used(model.name, model.held_bytes, seconds, now, times)
+        size = model.held_bytes or model.last_held.get(RAM, 0)
+        if size:
+            self._shadows.used(model.name, size, resident.reload_seconds, now, times)
 
     def _memory(self) -> wire.MemoryInfo:
         ledgers = self._accounts.ledgers().values()

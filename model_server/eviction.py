@@ -16,6 +16,7 @@ from model_server.accounts import Accounts
 from model_server.backoff import RETRY_FAILED_AFTER_SECONDS
 from model_server.errors import (
     ModelFailed,
+    ModelNotFound,
     OutOfMemory,
     Problem,
     ProblemError,
@@ -79,8 +80,10 @@ class Evictions:
         held = dict(model.resident.held)
         model.leaves = (victim.ledger,) if parks else tuple(held)
         if parks:
+            if model.resident.unparked_bytes is None:
+                model.resident.unparked_bytes = held[RAM]
             model.hold({**held, RAM: model.resident.parked_bytes or held[RAM]})
-        self._tasks.spawn(self._park(model) if parks else self._evict(model))
+        self._tasks.spawn(self._park(model, victim) if parks else self._evict(model))
 
     async def _evict(self, model: Model) -> None:
         held = model.held_bytes
@@ -108,11 +111,12 @@ class Evictions:
         model.leaves = ()
         model.reserved = False
 
-    async def _park(self, model: Model) -> None:
+    async def _park(self, model: Model, victim: Victim) -> None:
         try:
             await self._workers.park(model)
         except ServerError as error:
             log.warning("cannot be parked: %s", error.message, extra={"model": model.name})
+            self.room.not_parked(victim)
             model.leaves = tuple(model.resident.held)
             await self._evict(model)
             return
@@ -120,16 +124,18 @@ class Evictions:
         if model.is_leaving:
             return
         freed = self._count_parked(model)
+        self.room.parked(victim, freed)
         model.leaves = ()
         model.resident.parked_bytes = None  # it cannot be parked once more
         model.evictions += 1
         model.evicted_at = time.monotonic()
         model.move(State.PARKED)
         self.room.changed()
-        log.info("parked: %s of %s are free again", freed, model.gpu, extra={"model": model.name})
+        text = "parked: %s of %s are free again"
+        log.info(text, shown_bytes(freed), victim.ledger, extra={"model": model.name})
 
-    def _count_parked(self, model: Model) -> str:
-        """Count what the parked model holds; what it gave back, in words."""
+    def _count_parked(self, model: Model) -> int:
+        """Count what the parked model holds; the bytes of its GPU that it gave back."""
         assert model.gpu is not None
         device, held = gpu_ledger(model.gpu), model.resident.held
         before = held.get(device, 0)
@@ -137,7 +143,10 @@ class Evictions:
             rest = min(before, GPU_FLOOR_BYTES * len(model.workers))
             model.hold({**held, device: rest})
         self._accounts.count(model)
-        return shown_bytes(before - model.resident.held.get(device, 0))
+        rest = model.resident.held.get(device, 0)
+        if self._accounts.sees(model):
+            model.resident.parked_device_bytes = rest
+        return before - rest
 
     # --- and back -------------------------------------------------------------------------------
 
@@ -154,7 +163,12 @@ class Evictions:
             model.move(State.LOADING)
             model.problem = None
             model.returning = self._tasks.spawn(self._return(model, came_from))
-        await asyncio.shield(model.returning)
+        try:
+            await asyncio.shield(model.returning)
+        except ServerError as error:
+            if model.is_leaving:
+                raise ModelNotFound(f"{shown(model.name)} was unloaded") from error
+            raise
 
     async def _return(self, model: Model, came_from: State) -> None:
         try:
@@ -165,27 +179,38 @@ class Evictions:
     async def _try_to_return(self, model: Model, came_from: State) -> None:
         began = time.monotonic()
         try:
-            if came_from is State.PARKED and await self._unpark(model):
-                tier = "parked"
-            else:
-                await self._reload(model)
-                tier = "disk"
+            tier = await self._come_back(model, came_from)
         except (
             Exception,
             BaseExceptionGroup,
         ) as error:  # whatever it is, another try must be possible
-            raise await self._stays_away(model, came_from, problem_of(error)) from error
+            raise await self._stays_away(model, problem_of(error)) from error
         model.failures_in_a_row = model.failed_starts = model.lost_workers = 0
         seconds = time.monotonic() - began
         self._counts.returned(tier, seconds)
         log.info("back from %s in %.3f s", tier, seconds, extra={"model": model.name})
 
-    async def _reload(self, model: Model) -> None:
+    async def _come_back(self, model: Model, came_from: State) -> str:
+        """Have it serve again; from where it came, "parked" or "disk"."""
+        waits_since = None
+        if came_from is State.PARKED:
+            began = time.monotonic()
+            try:
+                if await self._unpark(model):
+                    return "parked"
+            except OutOfMemory as error:  # without its processes there may be room, or elsewhere
+                log.warning("cannot be unparked: %s", error.message, extra={"model": model.name})
+                await self._end(model)
+                waits_since = began
         model.wanted_workers = model.plan.settings.min_workers
-        await self.starter.start(model, "return")
+        await self.starter.start(model, "return", waits_since)
+        return "disk"
 
     async def _unpark(self, model: Model) -> bool:
-        """Move the weights back to the device; False when it has to be loaded again instead."""
+        """Move the weights back to the device; False when it has to be loaded again instead.
+
+        Raises OutOfMemory when there is no room for them.
+        """
         began = time.monotonic()
         if model.ready_workers < model.wanted_workers:  # some died while it was parked
             await self._end(model)
@@ -210,17 +235,13 @@ class Evictions:
         self.starter.show(model)
         return True
 
-    async def _stays_away(self, model: Model, came_from: State, problem: Problem) -> ServerError:
-        """Leave it as it was, or FAILED; returns what those hear who asked for it."""
+    async def _stays_away(self, model: Model, problem: Problem) -> ServerError:
+        """Leave it EVICTED or FAILED; returns what those hear who asked for it."""
         if model.is_leaving:  # whoever unloads it cleans up
             return unloaded_meanwhile(model)
         log.error("does not come back: %s", problem.message, extra={"model": model.name})
         model.counted_ahead = 0  # what was asked for will not be finished
         no_room = problem.status == OutOfMemory.status
-        if came_from is State.PARKED and no_room and model.processes:
-            self._accounts.count(model)
-            model.move(State.PARKED)
-            return ProblemError(problem)
         await self._workers.end(model, drain=False)
         if model.state is not State.LOADING:
             return unloaded_meanwhile(model)

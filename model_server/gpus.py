@@ -200,6 +200,7 @@ class NvmlGpus:
                 reason,
             )
         self._unread = reason
+        self.knows_processes = False
         self._retry_at = self._clock() + _RETRY_SECONDS
         nvml, self._nvml = self._nvml, None
         if nvml is not None:

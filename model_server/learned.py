@@ -45,6 +45,7 @@ class Footprint(msgspec.Struct, frozen=True):
     ram_bytes: _Bytes
     gpu_bytes: _Bytes
     load_seconds: _Seconds
+    peak_bytes: _Bytes = 0  # of RAM, at the height of the load
 
 
 class Artifact(NamedTuple):

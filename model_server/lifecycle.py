@@ -113,7 +113,11 @@ class Lifecycle:
                 return
             if model.state in AWAY or model.returning is not None:
                 self._check_running()
-                await self._evictions.bring_back(model)
+                try:
+                    await self._evictions.bring_back(model)
+                except ModelNotFound:
+                    self._check_running()  # else whoever waited is told of our own unload
+                    raise
             else:
                 await model.settled.wait()
 

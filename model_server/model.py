@@ -92,6 +92,8 @@ class Worker:
     private_bytes: int = 0
     # By how much it has outgrown that since it was measured, as far as it can be told.
     grown_bytes: int = 0
+    # Of the requests that it has finished, those that were counted as uses of the model.
+    counted_uses: int = 0
     # When it was measured last while it was in use, by the monotonic clock.
     measured_at: float | None = None
     # Whether its device memory can be released while the process stays.
@@ -200,6 +202,10 @@ class Model:
     counted_ahead: int = 0
     # It came back for a request that it has not finished yet.
     awaited: bool = False
+    # What its processes took at the height of their loads beyond what they took then; and what a
+    # load needs at least, as one was stopped that had come so far.
+    passing_bytes: int = 0
+    least_bytes: int = 0
     # What it took of RAM when it had just loaded.
     loaded_bytes: int = 0
     # What it held when it was in memory last, by ledger.
@@ -259,6 +265,18 @@ class Model:
         if self.awaited and time.monotonic() - self.resident.ready_at < _AWAITED_SECONDS:
             return True
         return any(worker.has_request for worker in self.workers)
+
+    @property
+    def is_parking(self) -> bool:
+        """Do its processes leave the GPU, but stay themselves?"""
+        return self.state is State.EVICTING and bool(self.leaves) and RAM not in self.leaves
+
+    def leaving_bytes(self, ledger: str) -> int:
+        """How much of what it holds will soon be back."""
+        if ledger not in self.leaves:
+            return 0
+        held = self.resident.held.get(ledger, 0)
+        return max(held - self.resident.parked_device_bytes, 0) if self.is_parking else held
 
     @property
     def is_leaving(self) -> bool:

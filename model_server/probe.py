@@ -47,6 +47,17 @@ def proportional_bytes(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
+def passing_bytes() -> int:
+    """What this process took at its height more than it takes now."""
+    text = (_PROC / "self" / "status").read_text()
+    kib = {
+        line.split(":")[0]: int(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith(("VmHWM", "VmRSS"))
+    }
+    return max(kib["VmHWM"] - kib["VmRSS"], 0) * 1024
+
+
 def threads_of_this_process() -> int:
     """How many threads this process has, native ones included."""
     return sum(1 for _ in (_PROC / "self" / "task").iterdir())

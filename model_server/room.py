@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 from model_server.accounts import Accounts
@@ -17,7 +18,7 @@ from model_server.errors import OutOfMemory
 from model_server.eviction_counts import EvictionCounts
 from model_server.memory.decisions import Decision, DecisionLog, decision_of
 from model_server.memory.ledger import ADVICE, RAM, Ledger
-from model_server.memory.plan import Need, Outcome, Plan, Victim, make_plan, short_of
+from model_server.memory.plan import Move, Need, Outcome, Plan, Victim, make_plan, short_of
 from model_server.memory.policies import Policy
 from model_server.memory.resident import Resident
 from model_server.memory.thrash import Churn
@@ -107,15 +108,17 @@ class Room:
 
     # --- room -----------------------------------------------------------------------------------
 
-    async def take(self, model: Model, need: Mapping[str, int], cause: str) -> None:
+    async def take(
+        self, model: Model, need: Mapping[str, int], cause: str, began: float | None = None
+    ) -> None:
         """Reserve memory for a model that is to load, and return when it is there.
 
         Raises OutOfMemory with the reason when it cannot be had in time. ``cause`` is for the
-        record: "load" or "return".
+        record: "load" or "return", ``began`` since when it waits, if it has waited before.
         """
         if cause == "load":
             self._count_ahead(model)
-        began = time.monotonic()
+        began = time.monotonic() if began is None else began
         plan = self._try(model, need, cause, 0.0)
         while plan.outcome is Outcome.WAIT and not self._is_over(began):
             plan = await self._next_try(model, need, cause, began) or plan
@@ -184,21 +187,32 @@ class Room:
         leave.
         """
         began = time.monotonic()
-        while not self._free(Need(model.name, self._device_need(model)), "device"):
+        while not self._free(Need(model.name, need := self._device_need(model)), "device"):
             if self._is_over(began) or not self._has_company(model):
                 raise OutOfMemory("the device's memory is full, and no other model can leave it")
             await self._changes()
-        return [other.name for other in self._models.values() if other.state is State.EVICTING]
+        return [
+            other.name
+            for other in self._models.values()
+            if other.state is State.EVICTING and not need.keys().isdisjoint(other.leaves)
+        ]
 
     def _device_need(self, model: Model) -> dict[str, int]:
-        """How much should be free on its GPU: a share of that, or of what it holds itself."""
-        ledgers = self._accounts.ledgers()
-        held = {name: count for name, count in model.resident.held.items() if name != RAM}
+        """How much should be free on its GPU: a share of that, or of what it holds itself.
+
+        What leaves already and is nobody's yet counts: it may leave for another such request.
+        """
+        ledgers, reserved = self._accounts.ledgers(), self._reserved(model)
+        held = {
+            name: count
+            for name, count in model.resident.held.items()
+            if name != RAM and name in ledgers
+        }
         if not held:
             raise OutOfMemory("the device's memory is full, and it is not the server's to free")
         return {
             name: max(ledgers[name].free_bytes, 0)
-            + max(int(ledgers[name].limit_bytes * _DEVICE_SHARE), count // 10)
+            + _share(ledgers[name], count, reserved.get(name, 0))
             for name, count in held.items()
         }
 
@@ -230,7 +244,13 @@ class Room:
     def _wants(self, model: Model, need: Mapping[str, int]) -> Need:
         """What must be free for a load: its need, and its zygote if that is to be started."""
         resident = model.resident
-        wanted = {**need, RAM: need.get(RAM, 0) + self._accounts.zygote_bytes(model)}
+        wanted = {
+            name: max(count - resident.held.get(name, 0), 0)  # a parked model holds some of it
+            for name, count in need.items()
+            if self._accounts.has_ledger(name)
+        }
+        if RAM in need:  # it starts processes
+            wanted[RAM] += self._accounts.zygote_bytes(model)
         return Need(model.name, wanted, resident.usage, resident.reload_seconds)
 
     async def _next_try(
@@ -292,11 +312,23 @@ class Room:
     ) -> Decision:
         decision = self._record(need, plan, ledgers, cause, waited)
         for victim in plan.victims:
-            self._counts.evicted(
-                self.policy.name, victim.move.value, victim.ledger, victim.frees(victim.ledger)
-            )
+            if victim.move is Move.EVICT:
+                self._count(victim, victim.frees(victim.ledger))
             self._evict(victim)
         return decision
+
+    def parked(self, victim: Victim, freed_bytes: int) -> None:
+        """A victim has been parked as planned, and so much of its ledger is free."""
+        self._count(victim, freed_bytes)
+
+    def not_parked(self, victim: Victim) -> None:
+        """A victim that was to be parked could not, and is evicted instead."""
+        instead = replace(victim, move=Move.EVICT)
+        self._log.not_parked(instead)
+        self._count(instead, instead.frees(instead.ledger))
+
+    def _count(self, victim: Victim, freed_bytes: int) -> None:
+        self._counts.evicted(self.policy.name, victim.move.value, victim.ledger, freed_bytes)
 
     def _refuse(self, need: Need, plan: Plan, cause: str, waited: float) -> NoReturn:
         self._record(need, plan, self._accounts.ledgers(), cause, waited)
@@ -334,22 +366,32 @@ class Room:
             await self._changes()
 
     def _is_vacant(self, model: Model) -> bool:
+        reserved, ledgers = self._reserved(model), self._accounts.ledgers()
+        return all(
+            ledgers[name].free_bytes + reserved.get(name, 0) >= ledgers[name].leaving_bytes
+            for name in model.resident.held
+            if name in ledgers and ledgers[name].leaving_bytes
+        )
+
+    def _reserved(self, model: Model) -> dict[str, int]:
+        """What others have reserved and not begun to take, by ledger."""
         reserved: dict[str, int] = {}
         for other in self._models.values():
             if other.reserved and other is not model:
                 for name, count in other.resident.held.items():
                     reserved[name] = reserved.get(name, 0) + count
-        ledgers = self._accounts.ledgers()
-        return all(
-            ledgers[name].free_bytes + reserved.get(name, 0) >= ledgers[name].leaving_bytes
-            for name in model.resident.held
-            if ledgers[name].leaving_bytes
-        )
+        return reserved
 
     async def _changes(self) -> None:
         if self._change is None or self._change.done():
             self._change = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._change], timeout=_LOOK_SECONDS)
+
+
+def _share(ledger: Ledger, held_bytes: int, reserved_bytes: int) -> int:
+    """What is to be freed of a device, beyond what leaves it for nobody who has reserved it."""
+    share = max(int(ledger.limit_bytes * _DEVICE_SHARE), held_bytes // 10)
+    return max(share - max(ledger.leaving_bytes - reserved_bytes, 0), 0)
 
 
 def _short(need: Need, ledgers: Mapping[str, Ledger], *, occupied: bool = False) -> list[str]:

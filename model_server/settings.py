@@ -18,6 +18,10 @@ from model_server.memory.policies import POLICIES
 
 MIB = 1 << 20
 
+# Less than this the server takes itself, and there is no machine that has more than that.
+LEAST_LIMIT_BYTES = 64 * MIB
+_MOST_BYTES = 1 << 50
+
 # Connections to the port that may wait to be accepted.
 TCP_BACKLOG = 2048
 
@@ -358,9 +362,12 @@ def _problems(settings: Settings) -> list[str]:
         if not (getattr(settings, name) > 0 and isfinite(getattr(settings, name)))
     ]
     found += [
-        f"{name} is {getattr(settings, name)}; it must be a number of bytes above 0, or left out"
-        for name in ("memory_limit_bytes", "gpu_memory_limit_bytes")
-        if (limit := getattr(settings, name)) is not None and limit <= 0
+        f"{name} is {limit}; it must be from {least} to {_MOST_BYTES} bytes, or left out"
+        for name, least in (
+            ("memory_limit_bytes", LEAST_LIMIT_BYTES),
+            ("gpu_memory_limit_bytes", 1),
+        )
+        if (limit := getattr(settings, name)) is not None and not least <= limit <= _MOST_BYTES
     ]
     choices = {
         "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),

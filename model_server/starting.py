@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 
@@ -12,14 +13,17 @@ from model_server import model_sockets
 from model_server.accounts import Accounts
 from model_server.archives import model_root
 from model_server.environments.environments import Environments
-from model_server.errors import ModelFailed, WorkerDied
+from model_server.errors import ModelFailed, OutOfMemory, Problem, ServerError, WorkerDied
 from model_server.eviction_counts import EvictionCounts
 from model_server.memory.ledger import gpu_ledger
+from model_server.memory.prediction import GPU_FLOOR_BYTES
 from model_server.model import Model, State
 from model_server.model_dirs import resolve, shown
 from model_server.processes.workers import Workers
 from model_server.room import Room
 from model_server.settings import Settings
+
+log = logging.getLogger("modelyard.lifecycle")
 
 # Of weights in RAM to a GPU, before that was measured: what a PCI Express bus carries.
 _UNPARK_BYTES_PER_SECOND = 10e9
@@ -58,13 +62,39 @@ class Starter:
         needed = plan.requirements
         return plan, self._environments.key(needed) if needed is not None else ""
 
-    async def start(self, model: Model, cause: str) -> float:
+    async def start(self, model: Model, cause: str, began: float | None = None) -> float:
         """Have a LOADING model READY; the seconds that this took once there was room.
 
+        ``began`` is since when it waits for room, if it has waited before.
         Raises why that cannot be; then its processes, if any, are the caller's to end.
         """
         await self._prepare(model, cause)
-        await self._room.take(model, self._accounts.need(model), cause)
+        try:
+            return await self._try(model, cause, began)
+        except ServerError as error:
+            if not self._is_worth_another_try(model, cause, error.problem()):
+                raise
+            text = "the load is tried once more: %s"
+            log.warning(text, error.message, extra={"model": model.name})
+        await self._workers.end(model, drain=False)
+        self._check_wanted(model)
+        model.hold({})
+        return await self._try(model, cause, began)
+
+    def _is_worth_another_try(self, model: Model, cause: str, problem: Problem) -> bool:
+        """Whether it needs more room than was thought, or its process was killed on the way back.
+
+        The first load is not repeated for a death: it may be the model's code that ends it.
+        """
+        if model.is_leaving:
+            return False
+        if problem.status == OutOfMemory.status:
+            return model.least_bytes > model.held_bytes > 0
+        return cause == "return" and problem.kind == WorkerDied.kind
+
+    async def _try(self, model: Model, cause: str, began: float | None) -> float:
+        model.passing_bytes = 0
+        await self._room.take(model, self._accounts.need(model), cause, began)
         self._check_wanted(model)
         began = time.monotonic()
         await self._start_workers(model, model_sockets.listen(model, self._settings.queue_size))
@@ -126,7 +156,13 @@ class Starter:
         if gpu is None or not able or not self._settings.gpu_parking:
             return
         on_device = resident.held.get(gpu_ledger(gpu), 0)
-        resident.parked_bytes = model.held_bytes + on_device
+        rest = resident.parked_device_bytes or GPU_FLOOR_BYTES * len(model.workers)
+        if on_device <= rest:
+            return
+        resident.parked_device_bytes = rest
+        # After a return the host's copy may still be there: then it is held already.
+        before = model.held_bytes if resident.unparked_bytes is None else resident.unparked_bytes
+        resident.parked_bytes = max(model.held_bytes, before + on_device)
         if not resident.unpark_seconds:
             resident.unpark_seconds = on_device / _UNPARK_BYTES_PER_SECOND
 

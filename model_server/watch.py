@@ -33,6 +33,9 @@ log = logging.getLogger("modelyard.watch")
 
 LOOK_SECONDS = 0.05
 
+# Of what a load had come to when it was stopped, its next try reserves so many times.
+_MORE_NEXT_TIME = 1.5
+
 # For so long it is hoped that busy models become idle and leave, before one that grew is stopped.
 _PATIENT_SECONDS = 0.25
 
@@ -55,13 +58,12 @@ _GLANCES = 5
 class Watch:
     """Looks after the memory of all workers.
 
-    ``ram()`` is the ledger and ``ceiling_bytes`` what the kernel grants the server. ``on_used``
-    hears how many requests a model has finished since the last look, at a time of
-    ``time.monotonic()``; ``on_growth`` that a worker takes so many bytes now, noticeably more than
-    when it was measured; ``on_pressure`` that so many bytes are missing, and says whether it can
-    help (it is asked several times a second while they are). Who is over a limit and cannot be
-    helped is stopped. ``in_use()`` is what the kernel says is in use, None where it does not.
-    ``on_stop`` hears why: "own_limit" or "limit_of_all".
+    ``ram()`` is the ledger and ``ceiling_bytes`` what the kernel grants the server. It has
+    ``workers`` tell of the requests that were finished. ``on_growth`` hears that a worker takes so
+    many bytes now, noticeably more than when it was measured; ``on_pressure`` that so many bytes
+    are missing, and says whether it can help (it is asked several times a second while they are).
+    Who is over a limit and cannot be helped is stopped. ``in_use()`` is what the kernel says is in
+    use, None where it does not. ``on_stop`` hears why: "own_limit" or "limit_of_all".
     """
 
     def __init__(
@@ -71,7 +73,6 @@ class Watch:
         *,
         ram: Callable[[], Ledger],
         ceiling_bytes: int,
-        on_used: Callable[[Model, int, float], None],
         on_growth: Callable[[Model, Worker, int], None],
         on_pressure: Callable[[int], bool],
         in_use: Callable[[], int | None] = probe.memory_use_bytes,
@@ -81,7 +82,6 @@ class Watch:
         self._stats = stats
         self._ram = ram
         self._ceiling_bytes = ceiling_bytes
-        self._on_used = on_used
         self._on_growth = on_growth
         self._on_pressure = on_pressure
         self._in_use = in_use
@@ -144,12 +144,10 @@ class Watch:
             before[self._stats.claimed.pop()] = 0
         if before == finished:
             return
-        now = time.monotonic()
         for slot in differing(before, finished):
             entry = self._workers.by_slot.get(slot)
-            times = finished[slot] - before[slot]
-            if entry is not None and times:
-                self._on_used(entry[0], times, now)
+            if entry is not None:
+                self._workers.count_uses(*entry)
 
     # --- what they take -------------------------------------------------------------------------
 
@@ -184,6 +182,8 @@ class Watch:
     def _note(self, model: Model, growth: Growth) -> None:
         worker = growth.worker
         counted = worker.private_bytes if worker.ready else _reserved_for(model)
+        if model.is_parking:  # the ledger has the weights that it moves to RAM
+            counted = max(counted, model.held_bytes // len(model.processes))
         ends = worker.leaving or worker.verdict is not None
         beyond = -counted if ends else growth.estimated_bytes - counted
         if RAM in model.leaves:  # the ledger has it among those that leave
@@ -219,10 +219,11 @@ class Watch:
             self._on_stop("own_limit")
 
     def _is_worth_adding_up(self) -> bool:
-        if self._beyond_bytes <= self._small_bytes:
-            return False
+        if time.monotonic() >= self._add_up_at:
+            self._add_up_at = time.monotonic() + _ADD_UP_SECONDS
+            return self._beyond_bytes > self._small_bytes or self._ram().free_bytes < 0
         changed = abs(self._beyond_bytes - self._added_bytes)
-        return changed > self._small_bytes or time.monotonic() >= self._add_up_at
+        return self._beyond_bytes > self._small_bytes < changed
 
     async def _hold_all_to_the_limit(self, in_use: int) -> None:
         """When all together take too much: have somebody leave, else stop who has grown most."""
@@ -268,6 +269,8 @@ class Watch:
             await self._measure(growth)
         grown = _grown(model, growth)
         if grown.growth_bytes and _may_be_stopped(growth.worker):
+            if not growth.worker.ready:  # the next try asks for as much
+                model.least_bytes = int(growth.estimated_bytes * _MORE_NEXT_TIME)
             reason = overrun_of_all(grown, self._ram(), found)
             self._workers.stop_for(model, growth.worker, OutOfMemory(reason).problem())
             self._on_stop("limit_of_all")

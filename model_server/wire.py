@@ -375,13 +375,15 @@ ZygoteMessage = ZygoteReady | ZygoteFailed | Forked | ForkFailed | Exited
 class WorkerReady(msgspec.Struct, tag=True, frozen=True):
     """The model is loaded. With ``can_fork`` the process serves nothing and forks workers.
 
-    With ``can_park`` its device memory can be released, and the process kept.
+    With ``can_park`` its device memory can be released, and the process kept. ``passing_bytes`` are
+    what the load took at its height and has given back.
     """
 
     seconds: float
     private_bytes: int
     can_fork: bool = False
     can_park: bool = False
+    passing_bytes: int = 0
 
 
 class WorkerFailed(msgspec.Struct, tag=True, frozen=True):

@@ -116,11 +116,12 @@ def prediction_error(error: Exception) -> HandlerError:
 
 def _limit() -> str:
     """What to say of the limit of this process, if it has one."""
-    if resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY:
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    if limit == resource.RLIM_INFINITY:
         return ""
     return (
-        ". The model's process may take no more memory than max_memory_bytes or, without it, what "
-        "all models have together"
+        f". The process may take {limit >> 20} MiB in all: its max_memory_bytes or, without it, "
+        "what all models have together (MODELYARD_MEMORY_LIMIT_BYTES), and some slack"
     )
 
 

@@ -21,6 +21,12 @@ REMEMBERED = 2_000
 # Of all decisions together: one plan may send hundreds of models away.
 REMEMBERED_CHOICES = 20_000
 
+# Causes that start processes, and the outcomes with which there was room for them.
+STARTS = ("load", "return", "worker")
+MADE = ("fits", "evict")
+
+_FAILURE_CHARS = 1_000
+
 
 class Choice(msgspec.Struct, frozen=True, rename="camel"):
     """A model that was looked at: one that left, or one of those that stayed and why.
@@ -28,6 +34,7 @@ class Choice(msgspec.Struct, frozen=True, rename="camel"):
     ``worth`` is on the policy's own scale and compares only within one decision. ``uses_per_hour``
     is the rate as the policy sees it; ``expected_return_seconds`` follows from it, None when the
     model was never used. ``freed_bytes`` are those that come back in ``ledger``, or would.
+    ``uses`` are all that are known of.
     """
 
     model_name: str
@@ -40,6 +47,7 @@ class Choice(msgspec.Struct, frozen=True, rename="camel"):
     reload_seconds: float
     idle_seconds: float | None
     expected_return_seconds: float | None
+    uses: int = 0
 
 
 class Decision(msgspec.Struct, rename="camel"):
@@ -48,7 +56,9 @@ class Decision(msgspec.Struct, rename="camel"):
     ``cause`` is why room was wanted: "load", "return", "worker", "growth", "device". ``outcome`` is
     "fits", "evict", "refuse", or "wait": nobody could leave in time, or came to within the
     ``waited_seconds`` before the plan. ``victims`` have left only where the outcome is "evict". Of
-    a model that has grown, ``grew_bytes`` are what it held before and holds now.
+    a model that has grown, ``grew_bytes`` are what it held before and holds now. ``kept`` are some
+    of those that stayed, ``held_back`` counts by reason all that could not leave. ``failure`` says
+    why a load failed for which there was room.
     """
 
     number: int
@@ -65,6 +75,8 @@ class Decision(msgspec.Struct, rename="camel"):
     victims: list[Choice] = []
     kept: list[Choice] = []
     grew_bytes: dict[str, tuple[int, int]] = {}
+    held_back: dict[str, int] = {}
+    failure: str = ""
 
 
 def decision_of(
@@ -95,6 +107,7 @@ def decision_of(
         thrashing=thrashing,
         victims=[_left(victim, now) for victim in plan.victims],
         kept=_stayed(plan.kept, need, ledgers, now) if plan.kept else [],
+        held_back=dict(plan.held_back),
     )
 
 
@@ -158,6 +171,7 @@ def _choice(
         reload_seconds=reload_seconds,
         idle_seconds=max(now - usage.last_used, 0.0) if usage.uses else None,
         expected_return_seconds=1 / rate if rate > 0 else None,
+        uses=usage.uses,
     )
 
 
@@ -186,6 +200,29 @@ class DecisionLog:
         self._choices += _choices(decision)
         while self._is_too_much() and len(self._decisions) > 1:
             self._choices -= _choices(self._decisions.popleft())
+
+    def failed(self, model_name: str, reason: str) -> None:
+        """The load for which a model had room last has failed; nothing when none is remembered."""
+        for decision in reversed(self._decisions):
+            if decision.model_name == model_name and decision.cause in STARTS:
+                if decision.outcome in MADE:
+                    decision.failure = reason[:_FAILURE_CHARS]
+                return
+
+    def not_parked(self, victim: Victim) -> None:
+        """The latest record of a model that was to be parked is to say that it was evicted."""
+        resident = victim.resident
+        for decision in self.about(resident.name, len(self._decisions)):
+            for index, choice in enumerate(decision.victims):
+                if choice.model_name == resident.name and choice.move == Move.PARK.value:
+                    decision.victims[index] = msgspec.structs.replace(
+                        choice,
+                        move=Move.EVICT.value,
+                        reason="could not be parked",
+                        freed_bytes=resident.held.get(victim.ledger, 0),
+                        reload_seconds=resident.reload_seconds,
+                    )
+                    return
 
     def about(self, model_name: str | None, limit: int) -> list[Decision]:
         """The newest first: all, or those made for a model or in which it was chosen or kept."""

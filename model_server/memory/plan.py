@@ -74,7 +74,7 @@ class Victim:
             return self.resident.held.get(ledger, 0)
         if ledger == RAM:
             return self.resident.held.get(RAM, 0) - (self.resident.parked_bytes or 0)
-        return self.resident.held.get(ledger, 0)
+        return max(self.resident.held.get(ledger, 0) - self.resident.parked_device_bytes, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, and what it was chosen from. ``reason`` says why nothing can be done."""
+    """What is to be done, and what it was chosen from. ``reason`` says why nothing can be done.
+
+    ``kept`` are only some of them; ``held_back`` counts, by reason, all that could not leave.
+    """
 
     outcome: Outcome
     victims: Sequence[Victim] = ()
     kept: Sequence[Kept] = ()
     reason: str = ""
+    held_back: Mapping[str, int] = field(default_factory=dict)
 
 
 def make_plan(
@@ -178,6 +182,7 @@ class _Choice:
         self._stay = need.name
         self._victims: dict[str, Victim] = {}
         self._kept: list[Kept] = []
+        self._held_back: Counter[str] = Counter()
 
     def plan(self) -> Plan:
         """Victims that are enough in every ledger, or why there are none."""
@@ -190,7 +195,7 @@ class _Choice:
         return Plan(Outcome.EVICT, tuple(self._victims.values()), self._kept)
 
     def _waiting(self, reason: str) -> Plan:
-        return Plan(Outcome.WAIT, tuple(self._victims.values()), self._kept, reason)
+        return Plan(Outcome.WAIT, tuple(self._victims.values()), self._kept, reason, self._held_back)
 
     def _missing(self, name: str) -> int:
         """Bytes that are still missing in a ledger; below 0 when there are more than enough."""
@@ -207,14 +212,18 @@ class _Choice:
         held_back_by: Counter[str] = Counter()
         for worth, resident in self._least_worth_first(name):
             if short <= 0:
-                if not self._tell(resident, worth, "worth more"):
+                reason = held_back(resident, self._now) or "worth more"
+                if not self._tell(resident, worth, reason):
                     break
             elif reason := held_back(resident, self._now):
                 held_back_by[reason] += 1
                 self._tell(resident, worth, reason)
             else:
                 short -= self._take(resident, name, worth)
-        return self._unfilled(name, held_back_by) if short > 0 else ""
+        if short <= 0:
+            return ""
+        self._held_back = held_back_by
+        return self._unfilled(name, held_back_by)
 
     def _unfilled(self, name: str, held_back_by: Counter[str]) -> str:
         if name not in self._need.held:

@@ -18,7 +18,9 @@ class Resident:
 
     ``held`` are bytes by ledger. ``busy`` is asked only about models that are about to be chosen.
     ``parked_bytes`` is the RAM that it would take if its device memory were released and its
-    weights kept on the host; None where that is not possible. Times are seconds of one clock.
+    weights kept on the host; None where that is not possible. ``unparked_bytes`` is the RAM that it
+    held before it was first parked since its load, None where it was not. ``parked_device_bytes``
+    is what its processes keep of the device while parked. Times are seconds of one clock.
     """
 
     name: str
@@ -28,5 +30,7 @@ class Resident:
     ready_at: float = 0.0
     pinned: bool = False
     parked_bytes: int | None = None
+    unparked_bytes: int | None = None
+    parked_device_bytes: int = 0
     unpark_seconds: float = 0.0
     busy: Callable[[], bool] = _never

@@ -72,7 +72,8 @@ def run(spec: wire.WorkerSpec, place: Place) -> NoReturn:
     private = probe.private_bytes(os.getpid())
     limit_growth(spec, private)
     can_park = service.parking is not None
-    _say(place.leash, wire.WorkerReady(time.monotonic() - started, private, can_fork, can_park))
+    seconds, passing = time.monotonic() - started, probe.passing_bytes()
+    _say(place.leash, wire.WorkerReady(seconds, private, can_fork, can_park, passing))
     if can_fork:
         _be_template(spec, place, service)
     _serve(spec, place, service)

@@ -34,18 +34,23 @@ from model_server.processes.fork_channel import ForkChannel, ForkParentDied
 from model_server.processes.moves import Moves
 from model_server.processes.zygotes import Zygote, ZygotePool
 from model_server.settings import Settings
-from model_server.stats import LAST_USED_NS, STARTED, StatsTable
+from model_server.stats import FINISHED, LAST_USED_NS, STARTED, StatsTable
 
 log = logging.getLogger("modelyard.workers")
 
 _REMEMBERED_FATES = 10_000
 _FATE_WAIT_SECONDS = 2.0
 
+# A zygote writes to its pages again when it forks the next worker; the copies that it leaves belong
+# to those forked before, and were not theirs yet when they measured themselves.
+_LEFT_BY_ZYGOTE_BYTES = 400 << 10
+
 
 class Workers:
     """Every worker, by pid. ``on_death(model, worker, code)`` hears of those that had loaded.
 
-    ``models_bytes()`` is what all models together may take.
+    ``on_used(model, times, now)`` hears how many requests a model has finished since the last time,
+    at a time of ``time.monotonic()``. ``models_bytes()`` is what all models together may take.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Workers:
         zygotes: ZygotePool,
         on_death: Callable[[Model, Worker, int], None],
         *,
+        on_used: Callable[[Model, int, float], None] | None = None,
         models_bytes: Callable[[], int] | None = None,
         oom_kills: OomKills | None = None,
     ) -> None:
@@ -62,6 +68,7 @@ class Workers:
         self._stats = stats
         self._zygotes = zygotes
         self._on_death = on_death
+        self._on_used = on_used
         self._models_bytes = models_bytes
         self._oom_kills = oom_kills or OomKills()
         # By the slot of each worker that has been forked; ``loading`` are those that do not serve.
@@ -125,7 +132,8 @@ class Workers:
             self._dismiss(model, worker)
             await worker.gone()
             raise OutOfMemory(reason)
-        worker.private_bytes = word.private_bytes
+        worker.private_bytes = word.private_bytes + _LEFT_BY_ZYGOTE_BYTES
+        model.passing_bytes += word.passing_bytes
         worker.can_park = word.can_park
         worker.ready_ns = time.monotonic_ns()
         worker.ready = True
@@ -363,7 +371,15 @@ class Workers:
             worker.word.set_result(None)
         worker.exited.set_result(code)
         model.totals.add(worker.slot)
+        self.count_uses(model, worker)
         self._stats.release(worker.slot_index)
+
+    def count_uses(self, model: Model, worker: Worker) -> None:
+        """Tell of the requests that a worker has finished since this was asked last."""
+        times = worker.slot[FINISHED] - worker.counted_uses
+        worker.counted_uses += times
+        if times and self._on_used is not None:
+            self._on_used(model, times, time.monotonic())
 
     def _death(self, code: int, meanwhile: str) -> Problem:
         """What became of a worker that nobody here has ended."""

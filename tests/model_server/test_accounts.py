@@ -8,8 +8,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 import pytest
 
 from handlers.types import Interface, ModelPlan, ModelSettings
+from model_server import accounts
 from model_server.accounts import USABLE_GPU_SHARE, Accounts
-from model_server.gpus import GpuProbe, NoGpus, TableOfGpus
+from model_server.gpus import Gpu, GpuProbe, NoGpus, TableOfGpus
 from model_server.learned import Learned
 from model_server.memory.ledger import RAM
 from model_server.memory.prediction import FLOOR_BYTES, GPU_FLOOR_BYTES
@@ -328,3 +330,110 @@ def test_a_ledger_that_others_have_filled_is_no_fault_of_a_model_elsewhere(table
     books.accounts.settle(on_cpu)
     assert not books.accounts.check(on_cpu)
     assert "of gpu0" in books.accounts.check(on_gpu)
+
+
+class Driver:
+    """One GPU of 24 GiB, of which a process uses as much as ``ours``; may break or hang."""
+
+    def __init__(self, pid: int, ours: int, others: int = 0) -> None:
+        self.failed: str | None = None
+        self.knows_processes = True
+        self.there = True
+        self.answers = threading.Event()
+        self.answers.set()
+        self.asked = 0
+        self._pid, self._ours, self._others = pid, ours, others
+
+    def devices(self) -> Sequence[Gpu]:
+        self.asked += 1
+        self.answers.wait()
+        return (Gpu(0, "G", 24 * GIB, self._ours + self._others),) if self.there else ()
+
+    def process_bytes(self) -> dict[int, dict[int, int]]:
+        return {self._pid: {0: self._ours}} if self.knows_processes else {}
+
+    def breaks(self) -> None:
+        """As when NVML is lost."""
+        self.failed, self.knows_processes = "GPU is lost", False
+
+
+def test_when_the_driver_breaks_the_last_numbers_stay_and_nothing_is_learned() -> None:
+    driver = Driver(7, 20 * GIB, others=GIB)
+    books = Books(gpus=driver)
+    model = books.add("m", plan(), worker(MIB, pid=7), gpu=0)
+    books.look()
+    books.accounts.settle(model)
+    before = books.accounts.ledgers()["gpu0"]
+    assert (before.held_bytes, before.overhead_bytes) == (20 * GIB, GIB)
+    driver.breaks()
+    books.look()
+    assert books.accounts.ledgers()["gpu0"] == before
+    model.hold({RAM: MIB, "gpu0": 9 * GIB})  # as expected, and not seen
+    books.accounts.settle(model)
+    assert model.resident.held["gpu0"] == 9 * GIB
+    assert books.need(plan(), gpu=0)["gpu0"] == 20 * GIB
+
+
+def test_a_driver_that_does_not_answer_is_waited_for_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(accounts, "LOOK_LIMIT_SECONDS", 0.05)
+    driver = Driver(7, GIB)
+    books = Books(gpus=driver)
+    books.add("m", plan(), worker(MIB, pid=7), gpu=0)
+
+    async def work() -> None:
+        look = books.accounts.look_at_gpus
+        await look()
+        driver.answers.clear()
+        asked = driver.asked
+        await look()
+        await asyncio.gather(look(), look())
+        assert driver.asked == asked + 1  # it has not answered yet
+        assert books.accounts.ledgers()["gpu0"].held_bytes == GIB
+        driver.answers.set()
+        monkeypatch.setattr(accounts, "LOOK_LIMIT_SECONDS", 10.0)
+        await look()
+        assert driver.asked == asked + 2  # the one that hung was not of now
+
+    asyncio.run(work())
+
+
+def test_a_gpu_that_vanishes_takes_only_its_ledger_along() -> None:
+    driver = Driver(7, GIB)
+    books = Books(gpus=driver)
+    model = books.add("m", plan(max_workers=2), worker(MIB, pid=7), gpu=0)
+    books.look()
+    driver.there = False
+    books.look()
+    model.hold({RAM: MIB, "gpu0": GIB})
+    assert set(books.accounts.ledgers()) == {RAM}
+    assert set(books.accounts.worker_need(model)) == {RAM}
+    assert not books.accounts.check(model)
+
+
+def test_a_copy_that_parking_left_in_ram_is_not_learned() -> None:
+    books = Books()
+    model = books.add("m", plan(), worker(50 * MIB))
+    books.accounts.settle(model, 0.2)
+    model.resident.unparked_bytes = 55 * MIB
+    model.workers[0].private_bytes = 120 * MIB
+    books.accounts.settle(model)
+    assert books.need(plan())[RAM] == 55 * MIB
+    model.workers[0].private_bytes = 60 * MIB
+    books.accounts.settle(model, 0.2)  # it was loaded anew
+    assert books.need(plan())[RAM] == 60 * MIB
+
+
+def test_what_a_parked_process_keeps_is_not_leaving_while_it_is_parked() -> None:
+    books = Books(gpus=Driver(7, 10 * GIB))
+    model = books.add("m", plan(), worker(MIB, pid=7), gpu=0)
+    books.look()
+    model.resident.parked_device_bytes = GIB
+    model.move(State.EVICTING)
+    model.leaves = ("gpu0",)
+    ledger = books.accounts.ledgers()["gpu0"]
+    assert (ledger.held_bytes, ledger.leaving_bytes) == (GIB, 9 * GIB)
+    model.leaves = (RAM, "gpu0")
+    ledger = books.accounts.ledgers()["gpu0"]
+    assert (ledger.held_bytes, ledger.leaving_bytes) == (0, 10 * GIB)

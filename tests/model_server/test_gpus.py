@@ -88,13 +88,15 @@ def test_what_was_in_use_before_is_remembered_until_it_is_gone(nvml: Driver) -> 
 def test_nvml_that_dies_leaves_what_was_known_and_is_tried_again_after_a_minute(
     nvml: Driver, call: str
 ) -> None:
-    nvml.says(gpu(0, used=100))
+    nvml.says(gpu(0, used=100, processes=[(os.getpid(), 50)]))
     good = nvml.look()
+    assert good.knows_processes
     nvml.says(gpu(0, used=100), broken={call: "GPU is lost"})
     for _ in range(3):
         look = nvml.look(after_seconds=1)
         assert look.devices == good.devices
         assert look.failed is not None and "GPU is lost" in look.failed
+        assert not look.knows_processes
     assert len(look.logged) == 1
     nvml.look(after_seconds=61)
     nvml.says(gpu(0, used=200))

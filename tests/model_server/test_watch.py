@@ -13,7 +13,7 @@ import pytest
 
 from model_server.errors import ProblemError
 from model_server.memory.ledger import RAM
-from model_server.model import Model
+from model_server.model import Model, State
 
 from .watched import MIB, Watched, watched
 from .yard_parts import run, until
@@ -222,6 +222,26 @@ def test_what_a_load_was_reserved_for_is_no_growth(short_path: Path) -> None:
         looks.cancel()
         watch.close()
         assert here.pressures == [] and not here.deaths
+
+    play(short_path, work)
+
+
+def test_weights_that_are_being_parked_are_no_growth(short_path: Path) -> None:
+    async def work(here: Watched) -> None:
+        model = await here.load("grows_as_told")
+        (worker,) = model.workers
+        before = worker.private_bytes
+        model.move(State.EVICTING)
+        model.leaves = ("gpu0",)
+        model.hold({RAM: before + 110 * MIB, "gpu0": 100 * MIB})
+        here.limit_bytes = model.held_bytes + 50 * MIB
+        watch = here.watch()
+        await watch.look()
+        await here.ask(model, b"bytes 100 stay")
+        await watch.look()
+        assert worker.private_bytes == before and worker.grown_bytes < 2 * MIB
+        assert here.pressures == [] and worker.verdict is None
+        watch.close()
 
     play(short_path, work)
 

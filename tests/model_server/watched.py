@@ -58,7 +58,6 @@ class Watched:
             self.stats,
             ram=self.ledger,
             ceiling_bytes=self.ceiling_bytes,
-            on_used=lambda model, times, now: self.used.append((model.name, times)),
             on_growth=lambda model, worker, size: self.growths.append((model.name, size)),
             on_pressure=self._pressure,
         )
@@ -135,8 +134,15 @@ async def watched(directory: Path) -> AsyncIterator[Watched]:
     def died(model: Model, worker: object, code: int) -> None:
         here.deaths.append((model, code))
 
-    workers = Workers(Settings(), stats, zygotes, died)
-    here = Watched(directory, stats, workers)
+    used: list[tuple[str, int]] = []
+    workers = Workers(
+        Settings(),
+        stats,
+        zygotes,
+        died,
+        on_used=lambda model, times, now: used.append((model.name, times)),
+    )
+    here = Watched(directory, stats, workers, used=used)
     try:
         yield here
     finally:

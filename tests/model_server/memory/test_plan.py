@@ -215,3 +215,23 @@ def test_the_same_scene_makes_the_same_plan_and_changes_nothing(policy: Policy) 
     assert names(plan(95, many, 400, policy)) == names(plan(95, many, 400, policy))
     assert before == [(r.usage.uses, dict(r.held)) for r in many]
     assert policy.keep(many[0], RAM, 1.0, NOW) < inf
+
+
+def test_what_a_parked_model_keeps_of_the_device_is_not_freed() -> None:
+    parkable = [
+        Resident(
+            f"m{number}",
+            {RAM: 10, GPU: 50},
+            1.0,
+            usage(),
+            parked_bytes=60,
+            parked_device_bytes=20,
+        )
+        for number in range(2)
+    ]
+    here = ledgers(parkable, 1000, 100)
+    found = make_plan(Need("new", {GPU: 60}), parkable, here, Lru(), now=NOW)
+    assert (found.outcome, len(found.victims)) == (Outcome.EVICT, 2)
+    assert [victim.frees(GPU) for victim in found.victims] == [30, 30]
+    too_much = make_plan(Need("new", {GPU: 70}), parkable, here, Lru(), now=NOW)
+    assert {victim.move for victim in too_much.victims} == {Move.EVICT}

@@ -171,12 +171,14 @@ def test_who_finds_it_parked_is_hung_up_on_and_may_ask_again(short_path: Path) -
 def test_all_workers_of_a_model_move_at_once(short_path: Path) -> None:
     async def work() -> None:
         async with company(short_path) as firm:
-            model = await firm.load("parks", 3, SLOW_SECONDS=0.5)
-            began = time.monotonic()
-            await firm.workers.park(model)
-            assert time.monotonic() - began < 1.4
-            pids = {worker.pid for worker in model.workers}
-            assert {pid for _, pid in firm.moves()} == pids
+            go_on, moves = short_path / "go-on", short_path / "moves"
+            model = await firm.load("parks", 3, WAITS_FOR=go_on)
+            moving = asyncio.create_task(firm.workers.park(model))
+            await until(lambda: moves.exists() and len(firm.moves()) == 3)
+            assert {pid for _, pid in firm.moves()} == {worker.pid for worker in model.workers}
+            assert not moving.done()
+            go_on.touch()
+            await moving
             await firm.workers.restore(model)
             assert len(firm.moves()) == 6
 

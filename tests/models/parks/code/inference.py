@@ -2,7 +2,8 @@
 
 Parks and comes back, and writes each of its moves with its pid to $MOVES. $FAILS names the moves
 that fail ("park", "restore"), end the process ("park-exits") or close all that is open and hang
-("park-closes"), and $SLOW_SECONDS delays each.
+("park-closes"), and $SLOW_SECONDS delays each; each waits for the file $WAITS_FOR, if there is one
+named. While parked it holds $REST_BYTES of the GPU and, from then on, $COPY_BYTES of RAM.
 
 Answers with its pid and whether it was on the GPU; the body is how many seconds that takes.
 """
@@ -12,7 +13,8 @@ import os
 import time
 from pathlib import Path
 
-PARKED_BYTES = 1 << 20  # a process that has used a GPU never leaves it whole
+# A process that has used a GPU never leaves it whole.
+REST_BYTES = int(os.environ.get("REST_BYTES", 1 << 20))
 
 
 def hold(count):
@@ -27,6 +29,8 @@ def move(model, what, on_gpu):
     with open(os.environ["MOVES"], "a") as file:
         file.write(f"{what} {os.getpid()}\n")
     time.sleep(float(os.environ.get("SLOW_SECONDS", "0")))
+    while "WAITS_FOR" in os.environ and not Path(os.environ["WAITS_FOR"]).exists():
+        time.sleep(0.005)
     fails = os.environ.get("FAILS", "").split()
     if f"{what}-exits" in fails:
         os._exit(9)
@@ -36,7 +40,8 @@ def move(model, what, on_gpu):
     if what in fails:
         raise RuntimeError(f"cannot {what}")
     model["on_gpu"] = on_gpu
-    hold(int(os.environ.get("GPU_BYTES", "0")) if on_gpu else PARKED_BYTES)
+    model.setdefault("copy", b"x" * int(os.environ.get("COPY_BYTES", "0")))
+    hold(int(os.environ.get("GPU_BYTES", "0")) if on_gpu else REST_BYTES)
 
 
 def model_fn(model_dir):
