@@ -60,4 +60,5 @@ def _model(model: Model, policy: Policy, now: float) -> wire.ModelMemory:
         idle_seconds=idle if isfinite(idle) else None,
         worth=worth if worth is not None and isfinite(worth) else None,
         evictions=model.evictions,
+        busy=resident.busy(),
     )

@@ -258,7 +258,7 @@ class ModelMemory(msgspec.Struct, frozen=True, rename="camel"):
     """What a model holds, or held when it was last in memory, and what bringing it back takes.
 
     ``worth`` is the policy's, None for a model that is not in memory; ``idle_seconds`` None for
-    one that was never used.
+    one that was never used. A ``busy`` one cannot leave now.
     """
 
     model_name: str
@@ -272,6 +272,7 @@ class ModelMemory(msgspec.Struct, frozen=True, rename="camel"):
     idle_seconds: float | None
     worth: float | None
     evictions: int
+    busy: bool = False
 
 
 class ShadowInfo(msgspec.Struct, frozen=True, rename="camel"):

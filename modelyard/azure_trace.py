@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelyard.traces import Trace, TraceError
+from modelyard.traces import Trace, TraceError, counted, readable
 
 MINUTES = 1440
 
@@ -27,9 +27,9 @@ def read_azure(directory: Path) -> Trace:
     """The invocations of all days in the directory, of applications whose memory is known."""
     if not directory.is_dir():
         raise TraceError("the Azure format is a directory of CSV files")
-    counted = sorted(directory.glob("*inv*.csv"))
+    invoked = sorted(directory.glob("*inv*.csv"))
     weighed = sorted(directory.glob("*mem*.csv"))
-    if not counted or not weighed:
+    if not invoked or not weighed:
         raise TraceError("it should hold CSV files with `inv` and with `mem` in their names")
     trace = Trace()
     for path in weighed:
@@ -37,10 +37,11 @@ def read_azure(directory: Path) -> Trace:
             number = trace.number(row["HashApp"])
             trace.size_bytes[number] = int(_number(row["AverageAllocatedMb"], path) * _MIB)
     unknown = 0
-    for day, path in enumerate(counted):
+    for day, path in enumerate(invoked):
         unknown += _add_day(trace, path, day)
     if unknown:
-        trace.notes.append(f"{unknown} functions are left out: the memory of their apps is unknown")
+        functions = counted(unknown, "function")
+        trace.notes.append(f"{functions} left out: the memory of the app is not known")
     trace.notes.append(
         f"the invocations of a minute are spread over it, {MOST_IN_A_MINUTE} of them at most"
     )
@@ -48,12 +49,15 @@ def read_azure(directory: Path) -> Trace:
 
 
 def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         missing = [name for name in needed if name not in (rows.fieldnames or ())]
         if missing:
             raise TraceError(f"{path.name} has no column {missing[0]}")
-        yield from rows
+        for row in rows:
+            if any(row[name] is None for name in needed):
+                raise TraceError(f"{path.name}: line {rows.line_num} has too few columns")
+            yield row
 
 
 def _number(text: str | None, path: Path) -> float:

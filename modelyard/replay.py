@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,11 +18,27 @@ from model_server.memory.policies import POLICIES, Policy
 from model_server.memory.simulation import Cache
 from modelyard.report import in_words
 from modelyard.trace_files import COLUMNS, FORMATS, read_trace
-from modelyard.traces import Trace, TraceError, saved_sizes
+from modelyard.traces import Trace, TraceError, counted, saved_sizes
 
 DEFAULT_POLICIES = "cost_aware,lru"
 DEFAULT_MEMORY = "10%,20%,40%"
 REFERENCE = "lru"
+
+_COLUMNS = (
+    "In the table, `misses` are uses that did not find their model in memory, first uses included, "
+    "and `refused` those of them for which no room could be made (507); `reload s` is the time of "
+    "all loads, those of refused uses included, `of lru` that time as a share of lru's in the same "
+    "memory, and `p99 wait` the wait for a load that 99 of 100 uses do not exceed."
+)
+_PLATFORM = (
+    "platform evicts nothing: each use of a model that does not fit is refused, and is charged the "
+    "seconds of a load all the same, although nothing is loaded"
+)
+_LEAST_BYTES = 1 << 20
+_PROGRESS_USES = 20_000
+_TELL_SECONDS = 0.5
+
+Progress = Callable[[float], None]
 
 # Waits are counted by buckets, each a tenth longer than the one before: 1 ms to 3 hours.
 _BOUNDS = [0.0] + [0.001 * 1.1**step for step in range(170)]
@@ -53,15 +70,19 @@ def main(arguments: Sequence[str]) -> int:
     try:
         policies = _policies(options.policies)
         trace = read_trace(options.trace, options.format)
-        trace.finish(saved_sizes(options.sizes) if options.sizes else {})
+        trace.finish(saved_sizes(options.sizes))
         memory = [(text, _bytes(text, trace)) for text in options.memory.split(",")]
-        rows = replay(trace, policies, memory)
+        if "platform" in {policy.name for policy in policies}:
+            trace.notes.append(_PLATFORM)
+        rows = replay(trace, policies, memory, _Progress() if sys.stderr.isatty() else None)
         if options.output is not None:
             _write(rows, trace, options.output)
     except (TraceError, OSError) as error:
         place = "" if isinstance(error, OSError) else f"{options.trace}: "
         print(f"modelyard replay: {place}{error}", file=sys.stderr)  # noqa: T201
         return 2
+    for note in trace.notes:
+        print(f"modelyard replay: {note}", file=sys.stderr)  # noqa: T201
     print(json.dumps(as_json(rows, trace), indent=2) if options.json else table(rows, trace))  # noqa: T201
     return 0
 
@@ -71,7 +92,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         prog="modelyard replay",
         description="Tell what a trace of requests would have cost under each eviction policy, in "
         "memory of several sizes. It drives the server's own code with a clock of its own.",
-        epilog="Exit code: 0 done, 2 the trace could not be used.",
+        epilog=_COLUMNS + " Exit code: 0 done, 2 the trace could not be used.",
     )
     add = parser.add_argument
     add("trace", type=Path, metavar="TRACE", help="a file, or a directory of the Azure format")
@@ -89,7 +110,14 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="SIZES",
         help=f"bytes, or shares of all models' ({DEFAULT_MEMORY})".replace("%", "%%"),
     )
-    add("--sizes", type=Path, metavar="FILE", help="a saved answer of GET /memory: bytes by model")
+    add(
+        "--sizes",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a saved answer of GET /memory: bytes by model; may be given more than once",
+    )
     add("--output", type=Path, metavar="DIR", help="write replay.json and replay.png there")
     add("--json", action="store_true", help="print JSON")
     return parser.parse_args(arguments)
@@ -112,30 +140,69 @@ def _bytes(text: str, trace: Trace) -> int:
             raise ValueError(text)
     except ValueError:
         raise TraceError(f"--memory: {text!r} is neither bytes nor a share such as 20%") from None
+    if not text.strip().endswith("%") and size < _LEAST_BYTES:
+        raise TraceError(
+            f"--memory: {share} bytes are less than 1 MiB; a share has a percent sign: {share}%"
+        )
     return int(size)
 
 
 def replay(
-    trace: Trace, policies: Sequence[Policy], memory: Sequence[tuple[str, int]]
+    trace: Trace,
+    policies: Sequence[Policy],
+    memory: Sequence[tuple[str, int]],
+    progress: Progress | None = None,
 ) -> list[Row]:
-    """Go over the trace once for each policy and size."""
-    rows = []
-    for text, size in memory:
-        found = [_run(trace, policy, size) for policy in policies]
+    """Go over the trace once for each policy and size.
+
+    ``progress`` is told now and then how much of all that is done: from 0 to 1.
+    """
+    rows, runs = [], len(policies) * len(memory)
+    for index, (text, size) in enumerate(memory):
+        found = []
+        for place, policy in enumerate(policies, index * len(policies)):
+            found.append(_run(trace, policy, size, _part(progress, place, runs)))
         reference = next((c for c, _ in found if c.policy.name == REFERENCE), None)
         rows += [_row(text.strip(), cache, waits, reference) for cache, waits in found]
     return rows
 
 
-def _run(trace: Trace, policy: Policy, limit_bytes: int) -> tuple[Cache, list[int]]:
+def _part(progress: Progress | None, place: int, runs: int) -> Progress:
+    """Tells the progress of one run as that of all."""
+    if progress is None:
+        return lambda _: None
+    return lambda share: progress((place + share) / runs)
+
+
+class _Progress:
+    """A line on a terminal, from the second second on; it is gone when all is done."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic() + 1
+
+    def __call__(self, share: float) -> None:
+        if share >= 1:
+            sys.stderr.write("\r\x1b[K")
+        elif time.monotonic() - self._told_at >= _TELL_SECONDS:
+            self._told_at = time.monotonic()
+            sys.stderr.write(f"\rreplaying: {share:.0%} ")
+        sys.stderr.flush()
+
+
+def _run(
+    trace: Trace, policy: Policy, limit_bytes: int, progress: Progress
+) -> tuple[Cache, list[int]]:
     """The cache after the whole trace, and how many waits fell into each bucket."""
     cache, waits = Cache(policy, limit_bytes), [0] * (len(_BOUNDS) + 1)
     use, names = cache.use, trace.names
     sizes, seconds = trace.size_bytes, trace.reload_seconds
-    for at, number in trace.uses():
+    for done, (at, number) in enumerate(trace.uses()):
+        if not done % _PROGRESS_USES:
+            progress(done / len(trace.times))
         access = use(names[number], sizes[number], seconds[number], at)
         if not access.hit:
             waits[bisect_left(_BOUNDS, access.seconds)] += 1
+    progress(1.0)
     waits[0] += cache.hits
     return cache, waits
 
@@ -189,15 +256,14 @@ def _camel(name: str) -> str:
 def table(rows: Sequence[Row], trace: Trace) -> str:
     """The same for people."""
     lines = [
-        f"{len(trace.times):,} uses of {len(set(trace.models)):,} models, "
-        f"{in_words(trace.total_bytes)} together",
-        *(f"note: {note}" for note in trace.notes),
+        f"{counted(len(trace.times), 'use')} of {counted(len(set(trace.models)), 'model')}, "
+        f"{_shown(trace.total_bytes)} together",
         "",
         f"{'memory':>20}  {'policy':<12}{'hits':>9}{'misses':>12}{'refused':>9}"
         f"{'reload s':>13}{'of lru':>9}{'p99 wait':>11}",
     ]
     for row in rows:
-        size = in_words(row.memory_bytes)
+        size = _shown(row.memory_bytes)
         where = f"{row.memory} ({size})" if "%" in row.memory else size
         relative = "" if row.relative_seconds is None else f"{row.relative_seconds:.1%}"
         lines.append(
@@ -205,6 +271,12 @@ def table(rows: Sequence[Row], trace: Trace) -> str:
             f"{row.reload_seconds:>13,.1f}{relative:>9}{row.p99_wait_seconds:>9.2f} s"
         )
     return "\n".join(lines)
+
+
+def _shown(size: int) -> str:
+    if size < 1 << 30:
+        return in_words(size)
+    return f"{size / (1 << 30):,.1f} GiB" if size < 1 << 40 else f"{size / (1 << 40):,.1f} TiB"
 
 
 def _write(rows: Sequence[Row], trace: Trace, directory: Path) -> None:

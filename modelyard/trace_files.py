@@ -7,16 +7,25 @@ import re
 from array import array
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from math import isfinite
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import unquote
 
 import msgspec
 
 from modelyard.azure_trace import read_azure
-from modelyard.traces import Trace, TraceError
+from modelyard.traces import Trace, TraceError, counted, readable
 
 COLUMNS = ("time", "model", "bytes", "reload_seconds")
+
+# What `docker compose logs` and the like put before each line.
+_PREFIX = re.compile(r"^(?:\x1b\[[\d;]*m)?[\w.@/-]+ *\| ?(?:\x1b\[[\d;]*m)?")
+_OURS = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z [A-Z]+ +\w")
+_LOOKED_AT = 100
+_LOOKED_AT_CHARS = 100_000
 
 _PLAIN = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:.]+Z) \w+ +modelyard\.access(?: \w+='[^']*')* (.*)$")
 _REQUEST = re.compile(r"^POST /models/([^/ ?]+)/invoke(?:\?\S*)? (\d{3}) ")
@@ -26,6 +35,9 @@ class _Line(msgspec.Struct):
     time: str
     logger: str
     message: str
+
+
+_DECODER = msgspec.json.Decoder(_Line)
 
 
 def read_trace(path: Path, form: str) -> Trace:
@@ -39,13 +51,24 @@ def read_trace(path: Path, form: str) -> Trace:
 def _form(path: Path) -> str:
     if path.is_dir():
         return "azure"
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        first = next((line for line in lines if line.strip()), "")
-    if not first:
+    with readable(path), path.open(encoding="utf-8-sig", errors="replace") as file:
+        lines = [line for line in islice(_short_lines(file), _LOOKED_AT) if line.strip()]
+    if not lines:
         raise TraceError("it is empty")
-    return (
-        "log" if first.startswith("{") or re.match(r"\d{4}-\d\d-\d\dT\S+Z \w+ ", first) else "csv"
-    )
+    names = {name.strip().lower() for name in lines[0].split(",")}
+    if names.issuperset(COLUMNS[:2]):
+        return "csv"
+    return "log" if lines[0].startswith("{") or any(map(_is_ours, lines)) else "csv"
+
+
+def _short_lines(file: TextIO) -> Iterator[str]:
+    return iter(partial(file.readline, _LOOKED_AT_CHARS), "")
+
+
+def _is_ours(line: str) -> bool:
+    """Whether our server logs such lines, whatever was put before them."""
+    line = _PREFIX.sub("", line)
+    return _event(line) is not None if line.startswith("{") else bool(_OURS.match(line))
 
 
 def _moment(text: str) -> float:
@@ -69,7 +92,7 @@ def read_csv(path: Path) -> Trace:
     What was given last for a model counts for the whole trace.
     """
     trace, before = Trace(), float("-inf")
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
         columns = _columns(next(rows, []))
         for row in rows:
@@ -127,7 +150,7 @@ def read_log(path: Path) -> Trace:
     Gateways write once a second, each its own lines: they are sorted here.
     """
     trace, others = Trace(), 0
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with readable(path), path.open(encoding="utf-8-sig", errors="replace") as lines:
         for at, message in _requests(lines):
             request = _REQUEST.match(message)
             if request is None or request[2] == "404" or request[1].endswith("…"):
@@ -142,22 +165,40 @@ def read_log(path: Path) -> Trace:
     trace.times = array("d", (trace.times[index] for index in order))
     trace.models = array("L", (trace.models[index] for index in order))
     if others:
-        trace.notes.append(f"{others} requests are left out: no invokes, or of unknown models")
+        requests = counted(others, "request")
+        trace.notes.append(f"{requests} left out: no invokes, or of unknown models")
     return trace
 
 
 def _requests(lines: Iterator[str]) -> Iterator[tuple[float, str]]:
-    decoder = msgspec.json.Decoder(_Line)
     for line in lines:
-        if line.startswith("{"):
-            try:
-                event = decoder.decode(line)
-                if event.logger == "modelyard.access":
-                    yield _moment(event.time), event.message
-            except (msgspec.MsgspecError, ValueError):
-                continue
-        elif (found := _PLAIN.match(line)) is not None:
-            yield _moment(found[1]), found[2]
+        if "modelyard.access" not in line:
+            continue
+        found = _request(_PREFIX.sub("", line))
+        if found is None:
+            continue
+        try:
+            at = _moment(found[0])
+        except (ValueError, OverflowError):  # somebody else's
+            continue
+        yield at, found[1]
+
+
+def _request(line: str) -> tuple[str, str] | None:
+    if line.startswith("{"):
+        event = _event(line)
+        if event is None or event.logger != "modelyard.access":
+            return None
+        return event.time, event.message
+    found = _PLAIN.match(line)
+    return None if found is None else (found[1], found[2])
+
+
+def _event(line: str) -> _Line | None:
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 FORMATS: dict[str, Callable[[Path], Trace]] = {

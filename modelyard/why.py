@@ -7,6 +7,7 @@ import http.client
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -153,8 +154,10 @@ def _on_one(
 def _on_all(info: wire.MemoryInfo, decisions: Sequence[Decision], times: Times) -> Iterator[str]:
     """The ledgers and policies, then the last decisions, of whatever model."""
     state = ", and models come and go too often" if info.thrashing else ""
-    away = sum(model.state in ("EVICTED", "PARKED") for model in info.models)
-    yield f"policy {info.policy}{state}; {len(info.models)} models, {away} of them evicted"
+    states = Counter(model.state for model in info.models)
+    models = "1 model" if len(info.models) == 1 else f"{len(info.models):,} models"
+    parked = f", {states['PARKED']:,} parked" if states["PARKED"] else ""
+    yield f"policy {info.policy}{state}; {models}, {states['EVICTED']:,} of them evicted{parked}"
     for ledger in info.ledgers:
         yield f"  {_ledger(ledger)}"
     for shadow in info.shadows:

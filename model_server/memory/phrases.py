@@ -79,11 +79,28 @@ def named(name: str) -> str:
     return name if plain and not name.startswith(("'", '"')) else shown(name)
 
 
-def joined(words: Sequence[str]) -> str:
-    """The first of them, with commas and "and", and how many more there are."""
-    more = len(words) - _NAMED
+def shown_uses(uses: int, uses_per_hour: float, idle_seconds: float | None) -> str:
+    """How often a model is used: from a single use follows no rate."""
+    if uses == 1 and idle_seconds is not None:
+        return f"used once, {shown_seconds(idle_seconds)} before"
+    return shown_rate(uses_per_hour)
+
+
+def one_line(text: str, most_chars: int = 300) -> str:
+    """Text from elsewhere, without line breaks and whatever else could harm a terminal."""
+    line = " ".join(text.split())
+    line = "".join(char if char.isprintable() else "�" for char in line)
+    return line if len(line) <= most_chars else f"{line[:most_chars]}…"
+
+
+def joined(words: Sequence[str], total: int = 0) -> str:
+    """The first of them, with commas and "and", and how many more there are of ``total``."""
+    more = max(total, len(words)) - _NAMED
     if more > 1:
         words = [*words[:_NAMED], f"{more} others"]
+    elif total > len(words):
+        more = total - len(words)
+        words = [*words, "1 other" if more == 1 else f"{more} others"]
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"

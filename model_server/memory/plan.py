@@ -195,7 +195,8 @@ class _Choice:
         return Plan(Outcome.EVICT, tuple(self._victims.values()), self._kept)
 
     def _waiting(self, reason: str) -> Plan:
-        return Plan(Outcome.WAIT, tuple(self._victims.values()), self._kept, reason, self._held_back)
+        victims = tuple(self._victims.values())
+        return Plan(Outcome.WAIT, victims, self._kept, reason, self._held_back)
 
     def _missing(self, name: str) -> int:
         """Bytes that are still missing in a ledger; below 0 when there are more than enough."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from model_server import wire
-from model_server.memory.decisions import Decision
+from model_server.memory.decisions import MADE, Decision
+from model_server.memory.ledger import RAM
 from model_server.memory.phrases import (
     Times,
     not_zero,
@@ -39,7 +41,7 @@ def standing(model: wire.ModelMemory, info: wire.MemoryInfo, told: str = "") -> 
         f"reload {shown_seconds(model.reload_seconds)}",
         _use(model),
         "pinned" if model.pinned else "",
-        _evictions(model.evictions),
+        _evictions(model),
         _rank(model, info),
         "its next request brings it back" if model.state in _AWAY else "",
     ]
@@ -62,7 +64,8 @@ def _brought(decision: Decision, model_name: str) -> bool:
     return (
         decision.model_name == model_name
         and decision.cause in ("load", "return")
-        and decision.outcome in ("fits", "evict")
+        and decision.outcome in MADE
+        and not decision.failure
     )
 
 
@@ -81,18 +84,32 @@ def _use(model: wire.ModelMemory) -> str:
     return f"used {model.uses:,} times, last {last} ago, {shown_rate(model.uses_per_hour)}"
 
 
-def _evictions(count: int) -> str:
+def _evictions(model: wire.ModelMemory) -> str:
+    """How often it left. Models in RAM alone are never parked; of others only the last is known."""
+    count = model.evictions
     if not count:
         return ""
-    return "evicted once" if count == 1 else f"evicted {count:,} times"
+    left = "evicted" if list(model.held_bytes) == [RAM] else "left memory"
+    if count == 1:
+        left = {"PARKED": "parked", "EVICTED": "evicted"}.get(model.state, left)
+    return f"{left} once" if count == 1 else f"{left} {count:,} times"
 
 
 def _rank(model: wire.ModelMemory, info: wire.MemoryInfo) -> str:
     """How many models would leave before it; a number that needs no scale."""
-    if model.worth is None or model.pinned:
+    own = _worth(model, info)
+    if own is None or model.pinned or model.busy:
         return ""
-    others = [each.worth for each in info.models if each.worth is not None and not each.pinned]
-    less = sum(worth < model.worth for worth in others)
+    found = [_worth(each, info) for each in info.models if not (each.pinned or each.busy)]
+    worths = [worth for worth in found if worth is not None]
+    less = sum(worth < own for worth in worths)
     if not less:
         return "worth least of all: first to leave when memory is short"
-    return f"worth more than {less:,} of the {len(others):,} models that may leave"
+    return f"worth more than {less:,} of the {len(worths):,} models that may leave"
+
+
+def _worth(model: wire.ModelMemory, info: wire.MemoryInfo) -> float | None:
+    """None where there is none to compare; a model that was never used is worth nothing."""
+    if model.worth is None and model.state == "READY" and not model.uses:
+        return -inf if info.policy == "cost_aware" else None
+    return model.worth

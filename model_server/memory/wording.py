@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, isfinite
 
-from model_server.memory.decisions import Choice, Decision
+from model_server.memory.decisions import MADE, Choice, Decision
 from model_server.memory.ledger import shown_bytes
 from model_server.memory.phrases import (
     Times,
     joined,
     named,
     not_zero,
-    shown_rate,
+    one_line,
     shown_seconds,
     shown_sizes,
+    shown_uses,
 )
 
 _BEGUN = {
@@ -26,6 +27,11 @@ _NO_ROOM = {
     "load": "refused (507)",
     "return": "not brought back (507)",
     "worker": "not given another process",
+}
+_FAILED = {
+    "load": "load failed",
+    "return": "return failed",
+    "worker": "another process failed",
 }
 _WHY_KEPT = {
     "pinned": "it is pinned",
@@ -58,11 +64,17 @@ def told(decision: Decision, model_name: str, times: Times) -> str:
 def _own(decision: Decision, times: Times) -> str:
     at = times.told(decision.at)
     if decision.cause == "growth":
-        return f"{_grew(decision)} at {at}, {_over(decision)}: {_consequence(decision)}"
+        return f"{_grew(decision, at)}: {_consequence(decision)}"
     if decision.cause == "device":
         where = joined(list(decision.need_bytes)) or "its device"
         return f"out of memory on {where} during a request at {at}: {_consequence(decision)}"
-    if decision.outcome in ("fits", "evict"):
+    if decision.failure:
+        failed = _FAILED.get(decision.cause, f"{decision.cause} failed")
+        return (
+            f"{failed}, begun at {at}{_after_wait(decision)}: {one_line(decision.failure)}; "
+            f"{_room_made(decision)}"
+        )
+    if decision.outcome in MADE:
         begun = _BEGUN.get(decision.cause, decision.cause)
         return f"{begun} at {at}{_after_wait(decision)}: {_room_made(decision)}"
     refused = _NO_ROOM.get(decision.cause, f"{decision.cause} refused")
@@ -80,28 +92,36 @@ def _after_wait(decision: Decision) -> str:
     if decision.waited_seconds < _TOLD_WAIT_SECONDS:
         return ""
     waited = f" after waiting {shown_seconds(decision.waited_seconds)}"
-    if decision.outcome in ("fits", "evict"):
+    if decision.outcome in MADE:
         return f"{waited} for room"
+    whom = _held_back(decision)
+    return f"{waited} for {whom}" if whom else f"{waited} for room"
+
+
+def _held_back(decision: Decision) -> str:
+    """Who could not leave and why; of each reason how many more there were."""
     reasons = dict.fromkeys(each.reason for each in decision.kept if each.reason != _WORTH_MORE)
-    whom = [
-        f"{joined([named(each.model_name) for each in decision.kept if each.reason == reason])} "
-        f"({reason})"
-        for reason in reasons
-    ]
-    return f"{waited} for {joined(whom)}" if whom else f"{waited} for room"
+    parts = []
+    for reason in reasons:
+        names = [named(each.model_name) for each in decision.kept if each.reason == reason]
+        parts.append(f"{joined(names, decision.held_back.get(reason, 0))} ({reason})")
+    return joined(parts)
 
 
-def _grew(decision: Decision) -> str:
+def _grew(decision: Decision, at: str) -> str:
+    """By how much it grew; where only the kernel saw it, for what the others had to leave."""
     grown = {name: pair for name, pair in decision.grew_bytes.items() if pair[0] != pair[1]}
-    if not grown:
-        return "grew"
-    before = shown_sizes({name: pair[0] for name, pair in grown.items()})
-    return f"grew from {before} to {shown_sizes({name: pair[1] for name, pair in grown.items()})}"
-
-
-def _over(decision: Decision) -> str:
     over = {name: -count for name, count in decision.free_bytes.items() if count < 0}
-    return f"{shown_sizes(over)} over the limit" if over else "within the limit"
+    limit = f", {shown_sizes(over)} over the limit" if over else ""
+    if grown:
+        before = shown_sizes({name: pair[0] for name, pair in grown.items()})
+        after = shown_sizes({name: pair[1] for name, pair in grown.items()})
+        return f"grew from {before} to {after} at {at}{limit}"
+    if over:
+        return f"grew at {at}{limit}"
+    beyond = shown_sizes(not_zero(decision.need_bytes))
+    had = "had to leave" if decision.outcome == "evict" else "should have left"
+    return f"others {had} at {at} for {beyond} in use beyond what was counted"
 
 
 def _consequence(decision: Decision) -> str:
@@ -110,8 +130,10 @@ def _consequence(decision: Decision) -> str:
         return "there was room"
     if decision.outcome == "evict":
         return _departures(decision.victims)
-    reasons = [f"{named(each.model_name)} ({each.reason})" for each in decision.kept]
-    return f"nobody could leave{': ' if reasons else ''}{joined(reasons)}"
+    held_back = _held_back(decision)
+    if decision.outcome == "refuse" and decision.reason:
+        return decision.reason
+    return f"nobody could leave: {held_back}" if held_back else "nobody could leave"
 
 
 def _departures(victims: Sequence[Choice]) -> str:
@@ -139,20 +161,27 @@ def _left(decision: Decision, victim: Choice, times: Times) -> str:
     parked = victim.move == "park"
     verb, back = ("parked", "return") if parked else ("evicted", "reload")
     weights = ", weights kept in RAM" if parked else ""
+    if not parked and victim.reason:  # "could not be parked"
+        weights = f", {victim.reason}"
     return (
-        f"{verb} at {at} for {whom}{_grown_for(decision)}: {freed} freed{weights}, "
+        f"{verb} at {at} for {whom}{_whose(decision)}: {freed} freed{weights}, "
         f"{_expected(victim)}, {back} {shown_seconds(victim.reload_seconds)}"
         f"{_others_kept(decision, victim)}"
     )
 
 
-def _grown_for(decision: Decision) -> str:
+def _whose(decision: Decision) -> str:
+    """What is to be said of the model that it left for."""
+    if decision.failure:
+        return f", whose {'return' if decision.cause == 'return' else 'load'} failed"
     return ", which grew" if decision.cause == "growth" else ""
 
 
 def _expected(victim: Choice) -> str:
     if victim.expected_return_seconds is None:
         return "never used"
+    if victim.uses == 1:
+        return shown_uses(victim.uses, victim.uses_per_hour, victim.idle_seconds)
     return f"expected return in {shown_seconds(victim.expected_return_seconds)}"
 
 
@@ -191,7 +220,12 @@ def _why(decision: Decision, kept: Choice, victim: Choice | None) -> str:
     against = named(victim.model_name)
     if decision.policy == "lru":
         return f"it was used later ({_idle(kept)}, {against} {_idle(victim)})"
-    return f"it was worth {_ratio(kept, victim)} ({_terms(kept)}; {against} {_terms(victim)})"
+    terms = f"({_terms(kept)}; {against} {_terms(victim)})"
+    if decision.policy != "cost_aware":
+        return f"it was ranked higher by {decision.policy} {terms}"
+    if kept.worth is None:  # nothing to compare: never used, or nothing of it there to be freed
+        return f"enough was freed without it {terms}"
+    return f"it was worth {_ratio(kept, victim)} {terms}"
 
 
 def _worth(choice: Choice) -> float:
@@ -200,7 +234,8 @@ def _worth(choice: Choice) -> float:
 
 def _ratio(kept: Choice, victim: Choice) -> str:
     """``worth`` is the logarithm of what each MiB saves, to base 2."""
-    if kept.worth is None or victim.worth is None or kept.worth < victim.worth:
+    assert kept.worth is not None
+    if victim.worth is None or kept.worth < victim.worth:
         return "more"  # which no number tells: never used, or in another ledger
     difference = kept.worth - victim.worth
     if not isfinite(difference) or difference > 10:
@@ -214,9 +249,8 @@ def _ratio(kept: Choice, victim: Choice) -> str:
 def _terms(choice: Choice) -> str:
     where = {choice.ledger: choice.freed_bytes}
     size = f", {shown_sizes(where)}" if choice.freed_bytes > 0 else ""
-    return (
-        f"{shown_rate(choice.uses_per_hour)}, reload {shown_seconds(choice.reload_seconds)}{size}"
-    )
+    uses = shown_uses(choice.uses, choice.uses_per_hour, choice.idle_seconds)
+    return f"{uses}, reload {shown_seconds(choice.reload_seconds)}{size}"
 
 
 def _idle(choice: Choice) -> str:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model_server.errors import OutOfMemory
+from model_server.eviction_counts import EvictionCounts
+from model_server.gpus import Gpu, NoGpus
+from model_server.memory.decisions import DecisionLog
+from model_server.memory.ledger import RAM
+from model_server.memory.plan import Victim
+from model_server.memory.policies import POLICIES
+from model_server.model import State
+from model_server.room import Room
+
 from ..contract.endpoint import assert_error
 from ..contract.polling import eventually
 from . import inside
 from .conftest import Yard
+from .test_accounts import Books, plan
 from .tight import MIB, Tight, names, tight_yard
 from .traffic import Traffic
 
@@ -162,6 +175,84 @@ def test_a_parked_model_whose_process_is_killed_is_loaded_again(on_gpus: OnGpus)
     assert server.becomes(name, "EVICTED")
     assert server.endpoint.invoke(name).json()["on_gpu"]
     assert server.endpoint.unload(name).status_code == 200
+
+
+@dataclass
+class OnOneGpu:
+    """A room whose GPU the test fills; who is evicted goes on leaving."""
+
+    count: int
+    gone: list[str] = field(default_factory=list)
+    books: Books = field(default_factory=lambda: Books(gpu_limit=1000 * MIB, gpus=Unseen()))
+
+    def __post_init__(self) -> None:
+        self.room = Room(
+            self.books.models,
+            self.books.accounts,
+            POLICIES["lru"],
+            wait_seconds=0.1,
+            log=DecisionLog(),
+            counts=EvictionCounts(),
+            evict=self.evict,
+        )
+        for number in range(self.count):
+            model = self.books.add(f"m{number}", plan(), gpu=0)
+            model.hold({RAM: MIB, "gpu0": 1000 * MIB // self.count})
+            model.resident.usage.used(float(number))
+        self.books.look()
+        self.last = model
+
+    def evict(self, victim: Victim) -> None:
+        model = self.books.models[victim.resident.name]
+        model.move(State.EVICTING)
+        model.leaves = tuple(model.resident.held)
+        self.gone.append(model.name)
+
+    def free(self) -> list[str]:
+        """For a request of the last model that found its GPU full."""
+        return asyncio.run(self.room.free_device(self.last))
+
+
+class Unseen(NoGpus):
+    """A GPU that does not tell who uses it."""
+
+    knows_processes = False
+    there = True
+
+    def devices(self) -> Sequence[Gpu]:
+        return (Gpu(0, "G", 1000 * MIB, 1000 * MIB),) if self.there else ()
+
+
+def test_requests_that_find_a_gpu_full_at_once_share_what_leaves_it() -> None:
+    here = OnOneGpu(12)
+    assert [here.free() for _ in range(5)] == [["m0"]] * 5
+    coming = here.books.add("coming", plan(pinned=True), gpu=0)
+    coming.hold({RAM: MIB, "gpu0": 80 * MIB})
+    coming.reserved = True  # what leaves is for it
+    assert here.free() == ["m0", "m1"]
+    assert here.gone == ["m0", "m1"]
+
+
+def test_a_request_that_found_a_gpu_full_does_not_wait_for_who_leaves_elsewhere() -> None:
+    here = OnOneGpu(12)
+    elsewhere = here.books.add("elsewhere", plan())
+    elsewhere.hold({RAM: MIB})
+    elsewhere.move(State.EVICTING)
+    elsewhere.leaves = (RAM,)
+    assert here.free() == ["m0"]
+
+
+def test_of_a_gpu_that_has_vanished_nothing_can_be_freed() -> None:
+    gpus = Unseen()
+    here = OnOneGpu(3, books=Books(gpu_limit=1000 * MIB, gpus=gpus))
+    gpus.there = False
+    here.books.look()
+    here.last.hold({RAM: MIB, "gpu0": MIB})
+    with pytest.raises(OutOfMemory, match="not the server's to free"):
+        here.free()
+    new = here.books.add("new", plan())
+    asyncio.run(here.room.take(new, {RAM: MIB, "gpu0": MIB}, "load"))
+    assert here.gone == []
 
 
 def parks(server: Tight, gpu_mb: int, rest_mb: int = 1, **told: Any) -> str:

@@ -237,7 +237,7 @@ def test_weights_that_are_being_parked_are_no_growth(short_path: Path) -> None:
         here.limit_bytes = model.held_bytes + 50 * MIB
         watch = here.watch()
         await watch.look()
-        await here.ask(model, b"bytes 100 stay")
+        await here.ask(model, b"bytes 100")
         await watch.look()
         assert worker.private_bytes == before and worker.grown_bytes < 2 * MIB
         assert here.pressures == [] and worker.verdict is None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from model_server.memory.policies import POLICIES
 from modelyard.cli import run
+from modelyard.replay import replay
+from modelyard.trace_files import read_trace
 
 CSV = "time,model,bytes,reload_seconds\n"
 PLAIN = (
     "2026-11-23T10:35:{:02d}.123Z INFO    modelyard.access request_id='x' "
     "POST /models/{}/invoke 200 5 bytes 1.5 ms\n"
 )
-SIZES = {
+SIZES: dict[str, Any] = {
     "type": "MemoryInfo",
     "policy": "lru",
     "models": [
@@ -47,11 +52,11 @@ def csv_trace(tmp_path: Path) -> Path:
 def test_a_csv_is_replayed_under_each_policy_and_size(
     csv_trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = replayed(capsys, csv_trace, "--memory", "60, 100%")
+    found = replayed(capsys, csv_trace, "--memory", "50%, 100%")
     assert (found["uses"], found["models"], found["totalBytes"]) == (4, 2, 120)
     assert [(r["policy"], r["memory"], r["misses"]) for r in rows(found)] == [
-        ("cost_aware", "60", 3),
-        ("lru", "60", 3),
+        ("cost_aware", "50%", 3),
+        ("lru", "50%", 3),
         ("cost_aware", "100%", 2),
         ("lru", "100%", 2),
     ]
@@ -120,7 +125,7 @@ def test_a_directory_of_the_azure_format_is_replayed(
     found = replayed(capsys, azure(tmp_path / "az", "o,a,100\no,b,50", header, cells))
     assert (found["uses"], found["models"]) == (2 + 1 + 12 + 2, 2)
     assert found["totalBytes"] == 150 << 20
-    assert "1 functions are left out" in str(found["notes"])
+    assert "1 function left out" in str(found["notes"])
 
 
 @pytest.mark.parametrize(
@@ -140,6 +145,7 @@ def test_a_directory_of_the_azure_format_is_replayed(
         (CSV + "1,,5,1\n", "line 2"),
         (CSV + "2,a,5,1\n1,a,5,1\n", "line 3 is older"),
         ("time,model\n1,a\n2,b\n", "--sizes"),
+        (CSV + f"1,{'a' * 200_000},5,1\n", "not CSV that can be read: field larger"),
         ("2026-11-23T10:35:33.123Z INFO    modelyard ready\n", "MODELYARD_ACCESS_LOG=all"),
         ("{}\n", "MODELYARD_ACCESS_LOG=all"),
     ],
@@ -167,8 +173,99 @@ def test_nonsense_options_and_missing_files_are_refused_too(
     refused(capsys, "neither bytes nor a share", csv_trace, "--memory", "lots")
     refused(capsys, "neither bytes nor a share", csv_trace, "--memory", "0")
     refused(capsys, "neither bytes nor a share", csv_trace, "--memory", "nan%")
+    refused(capsys, "--memory: 20 bytes are less than 1 MiB", csv_trace, "--memory", "10%,20")
     refused(capsys, "no policy 'mru'", csv_trace, "--policies", "mru")
     refused(capsys, "not a saved answer of GET /memory", csv_trace, "--sizes", csv_trace)
     refused(capsys, "`inv` and with `mem`", tmp_path)
     bad = azure(tmp_path / "bad", "o,a,lots", "1", "o,a,f,1")
     refused(capsys, "no number", bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (CSV.encode() + "1,café,5,1\n".encode("latin-1"), "not text in UTF-8"),
+        (gzip.compress(CSV.encode()), "compressed: unpack it first"),
+        (bytes(range(256)), "not text in UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_told_so(
+    content: bytes, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trace").write_bytes(content)
+    refused(capsys, told, tmp_path / "trace")
+    directory = azure(tmp_path / "az", "o,a,100", "1", "o,a,f,1")
+    (directory / "mem.csv").write_bytes(content)
+    refused(capsys, "mem.csv", directory)
+
+
+def test_an_azure_row_that_ends_too_soon_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(capsys, "mem.csv: line 2 has too few", azure(tmp_path / "az", "o", "1", "o,a,f,1"))
+
+
+def test_uses_of_models_of_unknown_size_are_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["c", "gone", "a%20b", "gone", "deleted"]
+    lines = [PLAIN.format(at, name) for at, name in enumerate(names)]
+    (tmp_path / "log").write_text("".join(lines))
+    for number, model in enumerate(SIZES["models"]):
+        (tmp_path / f"{number}.json").write_text(json.dumps({"models": [model]}))
+    sizes = ["--sizes", str(tmp_path / "0.json"), "--sizes", str(tmp_path / "1.json")]
+    assert run(["replay", str(tmp_path / "log"), *sizes]) == 0
+    found = capsys.readouterr()
+    assert "3 uses of 2 models left out: the size is not known, as of 'gone'" in found.err
+    assert "2 uses of 2 models, 110 bytes together" in found.out
+    (tmp_path / "log").write_text(lines[1])
+    refused(capsys, "the size of 1 model is not known, 'gone'", tmp_path / "log", *sizes)
+
+
+@pytest.mark.parametrize("prefix", ["", "web-1  | ", "\x1b[36mweb-1  | \x1b[0m"])
+@pytest.mark.parametrize("form", ["plain", "json"])
+@pytest.mark.parametrize("option", ["auto", "log"])
+def test_a_log_is_known_among_foreign_lines_and_behind_a_prefix(
+    prefix: str, form: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [PLAIN.format(at, "c") for at in range(3)]
+    if form == "json":
+        lines = [as_json_line(line) for line in lines]
+    foreign = ["Attaching to web-1\n", "db-1 | ready, time: 5\n", "[" * 5000 + "\n"] * 20
+    (tmp_path / "log").write_text("".join(foreign + [prefix + line for line in lines]))
+    (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
+    sizes = ["--sizes", tmp_path / "sizes.json"]
+    found = replayed(capsys, tmp_path / "log", "--format", option, *sizes)
+    assert found["uses"] == 3
+
+
+def test_under_platform_it_is_told_what_refusals_are_charged(
+    csv_trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["replay", str(csv_trace), "--policies", "platform", "--memory", "50%"]) == 0
+    assert "charged the seconds of a load" in capsys.readouterr().err
+
+
+def test_large_sizes_are_told_in_large_units(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "uses.csv").write_text(CSV + f"0,a,{3 << 40},1\n1,b,{5 << 30},1\n")
+    assert run(["replay", str(tmp_path / "uses.csv"), "--memory", str(5 << 30)]) == 0
+    out = capsys.readouterr().out
+    assert "3.0 TiB together" in out
+    assert "5.0 GiB" in out
+
+
+def test_progress_is_told_as_a_share_of_all_runs(tmp_path: Path) -> None:
+    (tmp_path / "uses.csv").write_text(CSV + "0,a,60,2\n1,b,60,2\n")
+    trace = read_trace(tmp_path / "uses.csv", "csv").finish({})
+    told: list[float] = []
+    replay(trace, list(POLICIES.values())[:2], [("x", 60), ("y", 120)], told.append)
+    assert told == [0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1]
+
+
+def test_the_help_explains_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["replay", "--help"])
+    out = capsys.readouterr().out
+    assert all(column in out for column in ("`refused`", "`of lru`", "`p99 wait`"))
