@@ -17,7 +17,7 @@ from statistics import mean, median
 
 from model_server.memory.ledger import RAM, Ledger
 from model_server.memory.plan import Need, make_plan
-from model_server.memory.policies import CostAware, Lru, Policy
+from model_server.memory.policies import COST_EXPONENT, CostAware, Lru, Policy
 from model_server.memory.resident import Resident
 from model_server.memory.simulation import Cache
 from model_server.memory.usage import Usage
@@ -28,6 +28,7 @@ SHARES = (0.10, 0.20, 0.40)
 SEEDS = tuple(range(1, 13))
 PLANNED_OVER = 5_000
 _MIB = 1 << 20
+_OURS = CostAware()
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ def _run(trace: Trace, policy: Policy, limit_bytes: int) -> Cache:
     return cache
 
 
-def zipf_rows(seeds: Sequence[int] = SEEDS) -> Iterator[Row]:
+def zipf_rows(seeds: Sequence[int] = SEEDS, policy: Policy = _OURS) -> Iterator[Row]:
     """Means over the seeds at each size of memory, and the worst of all."""
     worst = 0.0
     for share in SHARES:
-        found = [compared(drifting_zipf(seed), share, CostAware()) for seed in seeds]
+        found = [compared(drifting_zipf(seed), share, policy) for seed in seeds]
         seconds = [each for each, _ in found]
         worst = max(worst, *seconds)
         yield Row(f"drifting Zipf, {share:.0%}: seconds of lru's", mean(seconds), 0.80)
@@ -109,11 +110,11 @@ def zipf_rows(seeds: Sequence[int] = SEEDS) -> Iterator[Row]:
     yield Row(f"drifting Zipf: the worst of {len(seeds)} seeds", worst, 1.0)
 
 
-def azure_rows(directory: Path) -> Iterator[Row]:
+def azure_rows(directory: Path, policy: Policy = _OURS) -> Iterator[Row]:
     """The same for the recorded trace."""
     trace = read_azure(directory).finish({})
     for share in SHARES:
-        seconds, misses = compared(trace, share, CostAware())
+        seconds, misses = compared(trace, share, policy)
         promised = 1.0 if share <= 0.20 else None
         yield Row(f"Azure 2019, {share:.0%}: seconds of lru's", seconds, promised)
         yield Row(f"Azure 2019, {share:.0%}: misses of lru's", misses, promised)
@@ -139,12 +140,14 @@ def plan_row(models: int = PLANNED_OVER) -> Row:
     return Row(f"a plan over {models:,} models, ms", median(taken), 2.0)
 
 
-def rows(azure: Path | None = None, seeds: Sequence[int] = SEEDS) -> Iterator[Row]:
+def rows(
+    azure: Path | None = None, seeds: Sequence[int] = SEEDS, policy: Policy = _OURS
+) -> Iterator[Row]:
     """Every figure; those of the Azure trace when its directory is given."""
     yield plan_row()
-    yield from zipf_rows(seeds)
+    yield from zipf_rows(seeds, policy)
     if azure is not None:
-        yield from azure_rows(azure)
+        yield from azure_rows(azure, policy)
 
 
 def main() -> int:
@@ -152,9 +155,15 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.eviction", description=__doc__)
     parser.add_argument("--azure", type=Path, metavar="DIR", help="the Azure trace of 2019")
     parser.add_argument("--quick", action="store_true", help="two seeds instead of twelve")
+    parser.add_argument(
+        "--exponent",
+        type=float,
+        default=COST_EXPONENT,
+        help="how much reload seconds count in cost_aware; default: %(default)s, the server's",
+    )
     options = parser.parse_args()
-    missed = 0
-    for row in rows(options.azure, SEEDS[:2] if options.quick else SEEDS):
+    policy, missed = CostAware(exponent=options.exponent), 0
+    for row in rows(options.azure, SEEDS[:2] if options.quick else SEEDS, policy):
         bound = "" if row.at_most is None else f"<= {row.at_most:g} {'' if row.met else 'MISSED'}"
         print(f"{row.title:45} {row.value:8.3f}  {bound}".rstrip(), flush=True)
         missed += not row.met

@@ -45,7 +45,7 @@ class State(Enum):
 
 _ARROWS = {
     State.LOADING: {
-        State.READY, State.EVICTED, State.PARKED, State.FAILED, State.UNLOADING, State.GONE,
+        State.READY, State.EVICTED, State.FAILED, State.UNLOADING, State.GONE,
     },
     State.READY: {State.RESTARTING, State.EVICTING, State.UNLOADING},
     State.RESTARTING: {State.READY, State.FAILED, State.UNLOADING},
@@ -153,7 +153,7 @@ class Model:
                        │          │
                        ▼ failure  └──room is needed──► EVICTING ──► EVICTED | PARKED
                        ∅
-        EVICTED, PARKED, FAILED ──next invoke──► LOADING ──► READY, or back where it was
+        EVICTED, PARKED, FAILED ──next invoke──► LOADING ──► READY | EVICTED | FAILED
         any ──DELETE──► UNLOADING ──► GONE
 
     ``settled`` is an event that is set whenever nothing is under way: not while LOADING,

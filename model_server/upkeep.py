@@ -36,6 +36,10 @@ _REST_SECONDS = 10.0
 
 _MODELS_AT_A_LOOK = 500
 
+# Which models may have more workers or fewer is looked up anew when there are more models or fewer,
+# and this often.
+_LIST_SECONDS = 1.0
+
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -65,6 +69,9 @@ class Upkeep:
         self._spawn = spawn
         self._lost = lost
         self._turn = 0
+        self._elastic: list[Model] = []
+        self._known = 0
+        self._list_at = 0.0
         self._demand: WeakKeyDictionary[Model, Demand] = WeakKeyDictionary()
         self._resting_until: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
         # Those that go on with fewer workers than their minimum.
@@ -189,16 +196,19 @@ class Upkeep:
             await asyncio.sleep(_LOOK_SECONDS)
             for model in list(self._short):
                 self._restore(model)
-            elastic = [model for model in self._looked_at() if _is_elastic(model)]
+            elastic = [model for model in self._looked_at() if model.state is State.READY]
             if elastic:
                 await self._look_at(elastic)
 
     def _looked_at(self) -> list[Model]:
         """The models to look at this time: of thousands a part, so each once a second or so."""
-        models = list(self._models.values())
-        parts = 1 + len(models) // _MODELS_AT_A_LOOK
+        now = time.monotonic()
+        if len(self._models) != self._known or now >= self._list_at:
+            self._known, self._list_at = len(self._models), now + _LIST_SECONDS
+            self._elastic = [model for model in self._models.values() if _is_elastic(model)]
+        parts = 1 + len(self._elastic) // _MODELS_AT_A_LOOK
         self._turn += 1
-        return models[self._turn % parts :: parts]
+        return self._elastic[self._turn % parts :: parts]
 
     def _restore(self, model: Model) -> None:
         """Try once more for the workers that it should have at least, when it has rested."""
@@ -258,7 +268,7 @@ class Upkeep:
 
 def _is_elastic(model: Model) -> bool:
     settings = model.plan.settings
-    return settings.max_workers > settings.min_workers and model.state is State.READY
+    return settings.max_workers > settings.min_workers
 
 
 def _busy(model: Model) -> int:

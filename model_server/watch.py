@@ -48,6 +48,7 @@ _MOST_IN_TURN = 100
 # outgrown it by so much more of the limit, and then this often.
 _SMALL_SHARE = 0.01
 _ADD_UP_SECONDS = 0.25
+_CHECK_SECONDS = 1.0
 
 # Between two looks, when more than this share of the kernel's limit is in use: a model that fills
 # memory takes 20 MB in 10 ms.
@@ -93,6 +94,7 @@ class Watch:
         self._is_tight = False
         self._added_bytes = 0
         self._add_up_at = 0.0
+        self._check_at = 0.0
         self._finished: list[int] = []
         self._growths: dict[int, Growth] = {}
         self._beyond_bytes = 0
@@ -219,11 +221,15 @@ class Watch:
             self._on_stop("own_limit")
 
     def _is_worth_adding_up(self) -> bool:
-        if time.monotonic() >= self._add_up_at:
-            self._add_up_at = time.monotonic() + _ADD_UP_SECONDS
-            return self._beyond_bytes > self._small_bytes or self._ram().free_bytes < 0
-        changed = abs(self._beyond_bytes - self._added_bytes)
-        return self._beyond_bytes > self._small_bytes < changed
+        """Whether enough has changed to ask for the ledger, which takes a look at each model."""
+        now = time.monotonic()
+        if self._beyond_bytes > self._small_bytes:
+            changed = abs(self._beyond_bytes - self._added_bytes)
+            return changed > self._small_bytes or now >= self._add_up_at
+        if now < self._check_at:
+            return False
+        self._check_at = now + _CHECK_SECONDS
+        return self._ram().free_bytes < 0  # what has grown is measured, and in the ledger by now
 
     async def _hold_all_to_the_limit(self, in_use: int) -> None:
         """When all together take too much: have somebody leave, else stop who has grown most."""

@@ -21,8 +21,8 @@ REMEMBERED = 2_000
 # Of all decisions together: one plan may send hundreds of models away.
 REMEMBERED_CHOICES = 20_000
 
-# Causes that start processes, and the outcomes with which there was room for them.
-STARTS = ("load", "return", "worker")
+# Causes that bring a model into memory, and the outcomes with which there was room for it.
+STARTS = ("load", "return")
 MADE = ("fits", "evict")
 
 _FAILURE_CHARS = 1_000
@@ -201,9 +201,14 @@ class DecisionLog:
         while self._is_too_much() and len(self._decisions) > 1:
             self._choices -= _choices(self._decisions.popleft())
 
-    def failed(self, model_name: str, reason: str) -> None:
-        """The load for which a model had room last has failed; nothing when none is remembered."""
+    def failed(self, model_name: str, reason: str, began_at: float) -> None:
+        """A load or return has failed: its record is to say so, if there had been room for it.
+
+        ``began_at``, in seconds since the epoch, tells it from earlier ones.
+        """
         for decision in reversed(self._decisions):
+            if decision.at < began_at:
+                return
             if decision.model_name == model_name and decision.cause in STARTS:
                 if decision.outcome in MADE:
                     decision.failure = reason[:_FAILURE_CHARS]

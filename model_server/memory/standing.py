@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 
 from model_server import wire
-from model_server.memory.decisions import MADE, Decision
+from model_server.memory.decisions import MADE, STARTS, Decision
 from model_server.memory.ledger import RAM
 from model_server.memory.phrases import (
     Times,
@@ -63,7 +63,7 @@ def since(model: wire.ModelMemory, decisions: Sequence[Decision], times: Times) 
 def _brought(decision: Decision, model_name: str) -> bool:
     return (
         decision.model_name == model_name
-        and decision.cause in ("load", "return")
+        and decision.cause in STARTS
         and decision.outcome in MADE
         and not decision.failure
     )

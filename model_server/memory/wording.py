@@ -28,11 +28,6 @@ _NO_ROOM = {
     "return": "not brought back (507)",
     "worker": "not given another process",
 }
-_FAILED = {
-    "load": "load failed",
-    "return": "return failed",
-    "worker": "another process failed",
-}
 _WHY_KEPT = {
     "pinned": "it is pinned",
     "busy": "it was busy",
@@ -69,11 +64,8 @@ def _own(decision: Decision, times: Times) -> str:
         where = joined(list(decision.need_bytes)) or "its device"
         return f"out of memory on {where} during a request at {at}: {_consequence(decision)}"
     if decision.failure:
-        failed = _FAILED.get(decision.cause, f"{decision.cause} failed")
-        return (
-            f"{failed}, begun at {at}{_after_wait(decision)}: {one_line(decision.failure)}; "
-            f"{_room_made(decision)}"
-        )
+        failed = f"{decision.cause} failed, begun at {at}{_after_wait(decision)}"
+        return f"{failed}: {one_line(decision.failure)}; {_room_made(decision)}"
     if decision.outcome in MADE:
         begun = _BEGUN.get(decision.cause, decision.cause)
         return f"{begun} at {at}{_after_wait(decision)}: {_room_made(decision)}"

@@ -12,7 +12,7 @@ from model_server.model import AWAY, IllegalTransition, Model, State
 
 # Drawn once more, from the diagram in the docstring of ``Model``.
 LEADS_TO = {
-    "LOADING": "READY EVICTED PARKED FAILED UNLOADING GONE",
+    "LOADING": "READY EVICTED FAILED UNLOADING GONE",
     "READY": "RESTARTING EVICTING UNLOADING",
     "RESTARTING": "READY FAILED UNLOADING",
     "FAILED": "LOADING UNLOADING",

@@ -234,8 +234,8 @@ def test_a_log_is_known_among_foreign_lines_and_behind_a_prefix(
     foreign = ["Attaching to web-1\n", "db-1 | ready, time: 5\n", "[" * 5000 + "\n"] * 20
     (tmp_path / "log").write_text("".join(foreign + [prefix + line for line in lines]))
     (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
-    sizes = ["--sizes", tmp_path / "sizes.json"]
-    found = replayed(capsys, tmp_path / "log", "--format", option, *sizes)
+    sizes = tmp_path / "sizes.json"
+    found = replayed(capsys, tmp_path / "log", "--format", option, "--sizes", sizes)
     assert found["uses"] == 3
 
 

@@ -202,3 +202,35 @@ def test_asking_about_one_model_among_very_many_is_fast() -> None:
     assert len(log.about(None, 10_000)) == 2000
     assert log.about("nobody", 100) == []
     assert best_seconds(lambda: log.about("nobody", 100), rounds=5) < 0.05  # some 0.002
+
+
+def test_a_load_that_failed_is_noted_where_its_room_was_made() -> None:
+    log = DecisionLog()
+    for name in ("a", "b", "a"):
+        log.add(decision(name))
+    log.failed("a", "no such module", AT)
+    log.failed("unknown", "x", AT)
+    assert [each.failure for each in log.about(None, 9)] == ["no such module", "", ""]
+    log.failed("b", "before it had asked for room", AT + 1)
+    refused = decision("b")
+    refused.outcome = "refuse"
+    log.add(refused)
+    log.failed("b", "there was no room", AT)
+    assert [each.failure for each in log.about("b", 9)] == ["", ""]
+    assert msgspec.json.decode(msgspec.json.encode(log.about("a", 1)[0]))["failure"]
+
+
+def test_all_that_could_not_leave_are_counted_and_uses_are_known() -> None:
+    room = {RAM: Ledger(RAM, 20 * MIB, 0, 20 * MIB)}
+    busy = [
+        Resident(f"m{n}", {RAM: MIB}, 1.0, Usage(uses=2, last_used=5.0), busy=lambda: True)
+        for n in range(20)
+    ]
+    need = Need("new", {RAM: MIB})
+    plan = make_plan(need, busy, room, CostAware(), now=10.0)
+    found = decision_of(
+        plan, need, room, cause="load", policy="cost_aware", thrashing=False, at=AT, now=10.0
+    )
+    assert found.held_back == {"busy": 20}
+    assert len(found.kept) < 20
+    assert {each.uses for each in found.kept} == {2}

@@ -213,7 +213,6 @@ def test_a_model_that_was_kept_is_told_why(reason: str, why: str) -> None:
         (2.0, "2.0 times as much per MiB"),
         (6.0, "32 times as much per MiB"),
         (500.0, "far more per MiB"),
-        (None, "more ("),
         (0.5, "more ("),
     ],
 )
@@ -370,3 +369,107 @@ def test_since_when_follows_from_the_decisions_that_are_remembered() -> None:
     assert since(gone, [EVICTED], TODAY) == " at 14:03:11"
     assert since(gone, [decision("wait", victims=[left("a")])], TODAY) == ""
     assert since(memory("a", state="LOADING"), [EVICTED], TODAY) == ""
+
+
+def test_a_load_that_failed_is_told_so_and_why() -> None:
+    failed = msgspec.structs.replace(EVICTED, failure="no module\nnamed \x1b[31mfoo")
+    assert told(failed, "churn-eu", TODAY) == (
+        "load failed, begun at 14:03:11: no module named �[31mfoo; "
+        "about 900 MiB needed, 100 MiB free, so a (812 MiB) was evicted"
+    )
+    assert told(failed, "a", TODAY).startswith(
+        "evicted at 14:03:11 for churn-eu, whose load failed: 812 MiB freed"
+    )
+    assert since(memory("churn-eu"), [failed], TODAY) == ""
+    back = decision("fits", cause="return", waited=2.0)
+    back.failure = "x" * 500
+    text = told(back, "churn-eu", TODAY)
+    assert text.startswith("return failed, begun at 14:03:11 after waiting 2 s for room: xxx")
+    assert "x…; about 900 MiB needed" in text
+
+
+def test_growth_that_only_the_kernel_saw_is_told_by_what_others_left_for() -> None:
+    seen = decision("evict", cause="growth", need={RAM: 50 * MIB}, victims=[left("m6")])
+    assert told(seen, "churn-eu", TODAY) == (
+        "others had to leave at 14:03:11 for 50 MiB in use beyond what was counted: "
+        "m6 (812 MiB) was evicted"
+    )
+    reason = "the model needs about 50 MiB, and the policy platform evicts nothing"
+    stuck = decision("refuse", cause="growth", need={RAM: 50 * MIB}, reason=reason)
+    assert told(stuck, "churn-eu", TODAY) == (
+        f"others should have left at 14:03:11 for 50 MiB in use beyond what was counted: {reason}"
+    )
+
+
+def test_of_many_busy_models_only_some_are_named_but_all_are_counted() -> None:
+    busy = [choice(name, "busy") for name in "abcd"]
+    waited = decision("wait", waited=5.0, reason="r", kept=[*busy, choice("p", "pinned")])
+    waited.held_back = {"busy": 40, "pinned": 2}
+    assert "for a, b, c and 37 others (busy) and p and 1 other (pinned): r" in told(
+        waited, "churn-eu", TODAY
+    )
+    growth = decision("wait", cause="growth", kept=busy[:1])
+    growth.held_back = {"busy": 3}
+    assert told(growth, "churn-eu", TODAY).endswith("nobody could leave: a and 2 others (busy)")
+
+
+def once(each: Choice) -> Choice:
+    return msgspec.structs.replace(each, uses=1, idle_seconds=0.4)
+
+
+def test_from_a_single_use_no_rate_is_told() -> None:
+    kept = choice("b", "worth more", worth=2.0)
+    both = decision("evict", victims=[once(left("a"))], kept=[once(kept)])
+    assert "812 MiB freed, used once, 0.4 s before, reload 0.4 s" in told(both, "a", TODAY)
+    assert told(both, "b", TODAY).endswith(
+        "2.0 times as much per MiB (used once, 0.4 s before, reload 0.4 s, 812 MiB; "
+        "a used once, 0.4 s before, reload 0.4 s, 812 MiB)"
+    )
+
+
+def test_the_scale_of_another_policy_is_not_guessed() -> None:
+    kept = choice("b", "worth more", worth=2e9)
+    other = decision("evict", victims=[left("a")], kept=[kept], policy="mine")
+    assert ": it was ranked higher by mine (6.7 uses" in told(other, "b", TODAY)
+
+
+def test_a_model_whose_worth_is_unknown_is_not_worth_more() -> None:
+    kept = choice("b", "worth more", worth=None)
+    text = told(decision("evict", victims=[left("a")], kept=[kept]), "b", TODAY)
+    assert ": enough was freed without it (6.7 uses" in text
+
+
+def test_a_model_that_could_not_be_parked_is_told_so() -> None:
+    tried = decision("evict", victims=[choice("a", "could not be parked", move="evict")])
+    assert told(tried, "a", TODAY).startswith(
+        "evicted at 14:03:11 for churn-eu: 812 MiB freed, could not be parked, expected"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "ledger", "count", "words"),
+    [
+        ("PARKED", "gpu0", 1, "parked once"),
+        ("EVICTED", "gpu0", 1, "evicted once"),
+        ("READY", "gpu0", 1, "left memory once"),
+        ("PARKED", "gpu0", 2, "left memory 2 times"),
+        ("READY", RAM, 1, "evicted once"),
+    ],
+)
+def test_how_often_a_model_left_is_told(state: str, ledger: str, count: int, words: str) -> None:
+    model = msgspec.structs.replace(
+        memory("a", state=state), held_bytes={RAM: MIB, ledger: MIB}, evictions=count
+    )
+    assert f", {words}, " in standing(model, info(model))
+
+
+def test_only_models_that_may_leave_are_ranked() -> None:
+    a, b = memory("a", worth=1.0), memory("b", worth=2.0)
+    busy = msgspec.structs.replace(memory("c", worth=0.5), busy=True)
+    pinned = msgspec.structs.replace(memory("d", worth=0.5), pinned=True)
+    unused = msgspec.structs.replace(memory("e", worth=None), uses=0, idle_seconds=None)
+    everybody = info(a, b, busy, pinned)
+    assert standing(b, everybody).endswith("worth more than 1 of the 2 models that may leave")
+    assert "worth" not in standing(busy, everybody)
+    assert "worth more than 2 of the 3" in standing(b, info(a, b, unused))
+    assert standing(unused, info(a, unused)).endswith("first to leave when memory is short")
