@@ -92,6 +92,11 @@ class Accounts:
         """Whether there is such a memory; a GPU may vanish."""
         return name == RAM or name in map(gpu_ledger, self._gpu_limits())
 
+    @property
+    def has_gpus(self) -> bool:
+        """Whether any GPU has been seen."""
+        return bool(self._devices)
+
     def _gpu_limits(self) -> dict[int, int]:
         """Of the GPUs of which it is known how large they are, or how much they may be used."""
         limits = {

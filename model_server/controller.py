@@ -65,12 +65,14 @@ USABLE_SHARE = 0.9
 _LEAST_ROOM_BYTES = 40 * MIB
 
 # How often the server's own memory is measured.
-_WEIGH_SECONDS = 2.0
+_FIRST_WEIGH_SECONDS = 0.25
+_WEIGH_SECONDS = 4.0
 _LOOKS_AT_UNSEEN = 5
 
 _TIDY_SECONDS = 30.0
 _KEEP_SECONDS = 10.0
 _GPU_LOOK_SECONDS = 2.0
+_NO_GPU_LOOK_SECONDS = 30.0
 
 # After the drain: time to kill what did not leave and to clean up, within SageMaker's 30 s.
 _SHUTDOWN_MARGIN_SECONDS = 3.0
@@ -272,13 +274,15 @@ class Controller:
 
     async def _weigh_server(self) -> None:
         """Keep the ledger's charge for controller and gateways true. Runs for ever."""
+        pause = _FIRST_WEIGH_SECONDS  # gateways come up one after another
         while True:
             pids = [os.getpid(), self._gateways.pid, *self._gateway_totals.in_flight]
             sizes = [await asyncio.to_thread(probe.proportional_bytes, pid) for pid in pids if pid]
             self._own_bytes = sum(sizes)
             self._note_unseen()
             self._shadows.resize(self._accounts.ledger().models_bytes)
-            await asyncio.sleep(_WEIGH_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _WEIGH_SECONDS)
 
     def _note_unseen(self) -> None:
         """Charge what the kernel counts for this container and no ledger knows of, if it stays.
@@ -298,7 +302,8 @@ class Controller:
         """Keep the GPUs' ledgers true. Runs for ever."""
         while True:
             await self._accounts.look_at_gpus()
-            await asyncio.sleep(_GPU_LOOK_SECONDS)
+            has_gpus = self._accounts.has_gpus
+            await asyncio.sleep(_GPU_LOOK_SECONDS if has_gpus else _NO_GPU_LOOK_SECONDS)
 
     async def _keep_learned(self) -> None:
         """Write down what was learned. Runs for ever."""

@@ -129,7 +129,9 @@ class Room:
             self._waited(waited)
             self._refuse(self._wants(model, need), plan, cause, waited)
         await self._vacant(model)
-        self._waited(time.monotonic() - began)
+        waited = time.monotonic() - began
+        self._waited(waited)
+        self._log.waited(model.name, waited)
 
     def _waited(self, seconds: float) -> None:
         if seconds > _LOOK_SECONDS:

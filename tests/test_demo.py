@@ -112,7 +112,7 @@ def test_whole_tour(demo: Starter) -> None:
     assert old != new
     assert re.search(r"still there: hoarder_1,", shown)
     assert re.search(r"hoarder_1 was asked for: it came back", shown)
-    assert re.search(r"^  hoarder_1: in memory since .*evicted once", shown, re.MULTILINE | re.DOTALL)
+    assert re.search(r"\n  hoarder_1: in memory since .*evicted once", shown, re.DOTALL)
     assert "loaded: none" in shown
     assert "exited with 0" in shown
     wide = [line for line in shown.splitlines() if len(line) > 80]

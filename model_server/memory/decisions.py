@@ -54,8 +54,8 @@ class Decision(msgspec.Struct, rename="camel"):
     """The plan that settled one want of room. ``at`` is seconds since the epoch; bytes by ledger.
 
     ``cause`` is why room was wanted: "load", "return", "worker", "growth", "device". ``outcome`` is
-    "fits", "evict", "refuse", or "wait": nobody could leave in time, or came to within the
-    ``waited_seconds`` before the plan. ``victims`` have left only where the outcome is "evict". Of
+    "fits", "evict", "refuse", or "wait": nobody could leave in time. ``waited_seconds`` went by
+    until the room was there, or nobody waited any longer. ``victims`` have left only where the outcome is "evict". Of
     a model that has grown, ``grew_bytes`` are what it held before and holds now. ``kept`` are some
     of those that stayed, ``held_back`` counts by reason all that could not leave. ``failure`` says
     why a load failed for which there was room.
@@ -206,13 +206,22 @@ class DecisionLog:
 
         ``began_at``, in seconds since the epoch, tells it from earlier ones.
         """
+        decision = self._start_of(model_name)
+        if decision is not None and decision.at >= began_at:
+            decision.failure = reason[:_FAILURE_CHARS]
+
+    def waited(self, model_name: str, seconds: float) -> None:
+        """The room that was made last for a model is there, so long after it was asked for."""
+        decision = self._start_of(model_name)
+        if decision is not None:
+            decision.waited_seconds = round(seconds, 3)
+
+    def _start_of(self, model_name: str) -> Decision | None:
+        """The last load or return of a model, if there was room for it."""
         for decision in reversed(self._decisions):
-            if decision.at < began_at:
-                return
             if decision.model_name == model_name and decision.cause in STARTS:
-                if decision.outcome in MADE:
-                    decision.failure = reason[:_FAILURE_CHARS]
-                return
+                return decision if decision.outcome in MADE else None
+        return None
 
     def not_parked(self, victim: Victim) -> None:
         """The latest record of a model that was to be parked is to say that it was evicted."""

@@ -220,6 +220,15 @@ def test_a_load_that_failed_is_noted_where_its_room_was_made() -> None:
     assert msgspec.json.decode(msgspec.json.encode(log.about("a", 1)[0]))["failure"]
 
 
+def test_how_long_it_took_until_there_was_room_is_noted() -> None:
+    log = DecisionLog()
+    log.add(decision("a"))
+    log.add(decision("b", victims=[choice("a")]))
+    log.waited("a", 1.23456)
+    log.waited("c", 9.0)
+    assert [each.waited_seconds for each in log.about(None, 9)] == [0.0, 1.235]
+
+
 def test_all_that_could_not_leave_are_counted_and_uses_are_known() -> None:
     room = {RAM: Ledger(RAM, 20 * MIB, 0, 20 * MIB)}
     busy = [
