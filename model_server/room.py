@@ -133,6 +133,10 @@ class Room:
         self._waited(waited)
         self._log.waited(model.name, waited)
 
+    def load_failed(self, model: Model, reason: str, asked_at: float) -> None:
+        """Put on record that a load for which there was room has failed all the same."""
+        self._log.failed(model.name, reason, asked_at)
+
     def _waited(self, seconds: float) -> None:
         if seconds > _LOOK_SECONDS:
             self._counts.waited(seconds)

@@ -13,7 +13,14 @@ from model_server import model_sockets
 from model_server.accounts import Accounts
 from model_server.archives import model_root
 from model_server.environments.environments import Environments
-from model_server.errors import ModelFailed, OutOfMemory, Problem, ServerError, WorkerDied
+from model_server.errors import (
+    ModelFailed,
+    OutOfMemory,
+    Problem,
+    ServerError,
+    WorkerDied,
+    problem_of,
+)
 from model_server.eviction_counts import EvictionCounts
 from model_server.memory.ledger import gpu_ledger
 from model_server.memory.prediction import GPU_FLOOR_BYTES
@@ -68,14 +75,23 @@ class Starter:
         ``began`` is since when it waits for room, if it has waited before.
         Raises why that cannot be; then its processes, if any, are the caller's to end.
         """
+        asked_at = time.time()
+        try:
+            return await self._start(model, cause, began)
+        except (Exception, BaseExceptionGroup) as error:  # also faults of ours
+            self._room.load_failed(model, problem_of(error).message, asked_at)
+            raise
+
+    async def _start(self, model: Model, cause: str, began: float | None) -> float:
         await self._prepare(model, cause)
         try:
             return await self._try(model, cause, began)
-        except ServerError as error:
-            if not self._is_worth_another_try(model, cause, error.problem()):
+        except (ServerError, BaseExceptionGroup) as error:
+            problem = problem_of(error)
+            if not self._is_worth_another_try(model, cause, problem):
                 raise
             text = "the load is tried once more: %s"
-            log.warning(text, error.message, extra={"model": model.name})
+            log.warning(text, problem.message, extra={"model": model.name})
         await self._workers.end(model, drain=False)
         self._check_wanted(model)
         model.hold({})

@@ -55,10 +55,10 @@ class Decision(msgspec.Struct, rename="camel"):
 
     ``cause`` is why room was wanted: "load", "return", "worker", "growth", "device". ``outcome`` is
     "fits", "evict", "refuse", or "wait": nobody could leave in time. ``waited_seconds`` went by
-    until the room was there, or nobody waited any longer. ``victims`` have left only where the outcome is "evict". Of
-    a model that has grown, ``grew_bytes`` are what it held before and holds now. ``kept`` are some
-    of those that stayed, ``held_back`` counts by reason all that could not leave. ``failure`` says
-    why a load failed for which there was room.
+    until the room was there, or nobody waited any longer. ``victims`` have left only where the
+    outcome is "evict". Of a model that has grown, ``grew_bytes`` are what it held before and holds
+    now. ``kept`` are some of those that stayed, ``held_back`` counts by reason all that could not
+    leave. ``failure`` says why a load failed for which there was room.
     """
 
     number: int

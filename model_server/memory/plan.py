@@ -50,8 +50,7 @@ class Move(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes by ledger that a model is about to take. ``usage`` and ``reload_seconds`` are its own.
-    """
+    """Bytes by ledger that a model is about to take, and what is known of it."""
 
     name: str
     held: Mapping[str, int]

@@ -103,6 +103,7 @@ def test_memory_is_told_with_ledgers_models_and_shadows(place: RunDir) -> None:
                 "idleSeconds": 3.0,
                 "worth": 1.5,
                 "evictions": 2,
+                "busy": False,
             }
         ],
         "shadows": [{"policy": "lru", "hits": 3, "misses": 2, "reloadSeconds": 1.5}],
