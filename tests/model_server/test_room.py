@@ -132,6 +132,16 @@ def test_what_is_larger_than_all_memory_is_507_at_once_and_nobody_leaves_for_it(
     assert Numbers(curt.endpoint)("memory_refusals_total", cause="load") >= 1
 
 
+def test_a_model_that_takes_more_than_was_thought_is_loaded_all_the_same(curt: Tight) -> None:
+    both = [curt.load(), curt.load()]
+    curt.rest(*both)
+    new, load = curt.begin_load(mb=1, HOLDS_MB=80)
+    assert load.result().status_code == 200
+    assert curt.state(new) == "READY"
+    assert eventually(lambda: curt.ledger()["freeBytes"] >= 0)
+    assert "EVICTED" in {curt.state(name) for name in both}
+
+
 def test_a_model_that_turns_out_to_be_too_large_is_507_and_leaves_no_trace(curt: Tight) -> None:
     before = curt.ledger()["heldBytes"]
     new, load = curt.begin_load(mb=1, HOLDS_MB=400)
