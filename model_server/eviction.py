@@ -180,10 +180,7 @@ class Evictions:
         began = time.monotonic()
         try:
             tier = await self._come_back(model, came_from)
-        except (
-            Exception,
-            BaseExceptionGroup,
-        ) as error:  # whatever it is, another try must be possible
+        except (Exception, BaseExceptionGroup) as error:  # whatever, the next may try again
             raise await self._stays_away(model, problem_of(error)) from error
         model.failures_in_a_row = model.failed_starts = model.lost_workers = 0
         seconds = time.monotonic() - began

@@ -116,7 +116,7 @@ class Room:
         Raises OutOfMemory with the reason when it cannot be had in time. ``cause`` is for the
         record: "load" or "return", ``began`` since when it waits, if it has waited before.
         """
-        if cause == "load":
+        if cause == "load" and not model.counted_ahead:
             self._count_ahead(model)
         began = time.monotonic() if began is None else began
         plan = self._try(model, need, cause, 0.0)
