@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -97,8 +98,10 @@ def _warm_up_script(net: Any, path: Path) -> None:
 
     script: Callable[..., Any] = torch.jit.script
     load_script: Callable[..., Any] = torch.jit.load
-    script(net).save(str(path))
-    model = load_script(path, map_location="cpu").eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # whoever has such models knows
+        script(net).save(str(path))
+        model = load_script(path, map_location="cpu").eval()
     for _ in range(3):
         output_fn(predict_fn(input_fn(b"[[1, 2]]", JSON), model), JSON, JSON)
 
