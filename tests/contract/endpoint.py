@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -36,14 +37,30 @@ class Endpoint:
 
     def __init__(self, client: httpx.Client, models_dir: Path) -> None:
         self._client = client
+        self._mine = threading.local()
         self._models_dir = models_dir
         self._tried: set[str] = set()
 
     def send(self, method: str, target: str, **options: Any) -> httpx.Response:
         """Any request at all."""
-        return self._client.request(
+        return self._client_of_thread().request(
             method, "/", extensions={"target": target.encode("ascii")}, **options
         )
+
+    def _client_of_thread(self) -> httpx.Client:
+        """One for each thread but the main one: its pool closes connections under others' hands."""
+        if threading.current_thread() is threading.main_thread():
+            return self._client
+        if not hasattr(self._mine, "client"):
+            self._mine.client = httpx.Client(
+                base_url=self._client.base_url,
+                timeout=self._client.timeout,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                headers=self._client.headers,
+                verify=False,
+            )
+        mine: httpx.Client = self._mine.client
+        return mine
 
     def ping(self) -> httpx.Response:
         return self.send("GET", "/ping")

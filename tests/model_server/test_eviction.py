@@ -270,7 +270,7 @@ def test_an_unload_during_a_return_ends_both(two: Tight) -> None:
     assert two.ledger()["heldBytes"] == held
 
 
-def test_a_process_that_is_killed_while_it_returns_is_no_end_of_the_model(two: Tight) -> None:
+def test_a_process_that_is_killed_while_it_returns_is_started_once_more(two: Tight) -> None:
     go_on = two.directory / "go on"
     go_on.touch()
     name = evicted(two, WAITS_FOR=go_on)
@@ -278,6 +278,20 @@ def test_a_process_that_is_killed_while_it_returns_is_no_end_of_the_model(two: T
     answer = two.begin(name)
     assert eventually(lambda: two.loads(name) == 2)
     inside.kill(*inside.pids(two.endpoint, name))
+    assert eventually(lambda: two.loads(name) == 3)
+    go_on.touch()
+    assert answer.result().status_code == 200
+
+
+def test_a_model_that_is_killed_again_while_it_returns_has_failed_for_a_while(two: Tight) -> None:
+    go_on = two.directory / "go on"
+    go_on.touch()
+    name = evicted(two, WAITS_FOR=go_on)
+    go_on.unlink()
+    answer = two.begin(name)
+    for times in (2, 3):
+        assert eventually(lambda times=times: two.loads(name) == times)
+        inside.kill(*inside.pids(two.endpoint, name))
     assert "killed by signal 9" in assert_error(answer.result(), 503)
     assert two.state(name) == "FAILED"
     go_on.touch()

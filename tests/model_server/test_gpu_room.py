@@ -123,7 +123,7 @@ def test_a_full_gpu_makes_nobody_leave_ram_and_full_ram_nobody_who_holds_none(
     server.rest(on_cpu, other)
     assert server.endpoint.invoke(other).status_code == 200
     assert eventually(lambda: server.known(other)["uses"] == 1)
-    large = server.load('device = "cpu"', mb=95)
+    large = server.load('device = "cpu"', mb=80)
     made = server.decision(large)
     assert names(made["victims"]) == [on_cpu]
     assert set(made["needBytes"]) == {"ram"}

@@ -119,7 +119,7 @@ class CrowdedLife(ServerLife):
 
 def test_a_server_that_is_short_of_memory_is_no_different_to_its_platform(yard: Yard) -> None:
     own, _ = yard(**fitting(2))
-    folder = own.models_dir / "heavy"
+    folder = own.models_dir / "crowded"
     folder.mkdir()
     with httpx.Client(base_url=own.base_url, timeout=40.0) as client:
         endpoint = Endpoint(client, folder)
