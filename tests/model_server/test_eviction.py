@@ -289,9 +289,10 @@ def test_a_model_that_is_killed_again_while_it_returns_has_failed_for_a_while(tw
     name = evicted(two, WAITS_FOR=go_on)
     go_on.unlink()
     answer = two.begin(name)
-    for times in (2, 3):
-        assert eventually(lambda times=times: two.loads(name) == times)
-        inside.kill(*inside.pids(two.endpoint, name))
+    assert eventually(lambda: two.loads(name) == 2)
+    inside.kill(*inside.pids(two.endpoint, name))
+    assert eventually(lambda: two.loads(name) == 3)
+    inside.kill(*inside.pids(two.endpoint, name))
     assert "killed by signal 9" in assert_error(answer.result(), 503)
     assert two.state(name) == "FAILED"
     go_on.touch()
