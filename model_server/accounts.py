@@ -109,6 +109,11 @@ class Accounts:
         """The ledger of the host's RAM."""
         return self.ledgers()[RAM]
 
+    @property
+    def models_bytes(self) -> int:
+        """What all models together may take of RAM; unlike a ledger, without adding them up."""
+        return max(self._limit_bytes - self._overhead_bytes(), 0)
+
     def _taken_by_others(self, gpu: Gpu, pids: Collection[int]) -> int:
         """What processes other than these use of a GPU, as far as that can be told."""
         if not self._gpus.knows_processes:
@@ -174,7 +179,7 @@ class Accounts:
         footprint = self._footprint(model.url, model.plan, on_gpu=model.gpu is not None)
         peak = max(footprint.peak_bytes, model.least_bytes)
         # A peak that is larger than all there is may have been a mistake: it does not refuse.
-        held = {RAM: max(footprint.ram_bytes, min(peak, self.ledger().models_bytes))}
+        held = {RAM: max(footprint.ram_bytes, min(peak, self.models_bytes))}
         if model.gpu in self._gpu_limits():
             assert model.gpu is not None
             held[gpu_ledger(model.gpu)] = footprint.gpu_bytes

@@ -164,7 +164,7 @@ class Controller:
             self._zygotes,
             lambda model, worker, code: self._upkeep.worker_died(model, worker, code),
             on_used=self._used,
-            models_bytes=lambda: self._accounts.ledger().models_bytes,
+            models_bytes=lambda: self._accounts.models_bytes,
         )
         tasks = Tasks()
         self._environments = Environments(
@@ -280,7 +280,7 @@ class Controller:
             sizes = [await asyncio.to_thread(probe.proportional_bytes, pid) for pid in pids if pid]
             self._own_bytes = sum(sizes)
             self._note_unseen()
-            self._shadows.resize(self._accounts.ledger().models_bytes)
+            self._shadows.resize(self._accounts.models_bytes)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _WEIGH_SECONDS)
 
@@ -438,7 +438,7 @@ class Controller:
 
     def _used(self, model: Model, times: int, now: float) -> None:
         """A model has finished so many requests."""
-        self._room.used(model, times, now)
+        self._room.uses.used(model, times, now)
         resident = model.resident
         size = model.held_bytes or model.last_held.get(RAM, 0)
         if size:

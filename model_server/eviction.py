@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 from model_server import model_sockets
 from model_server.accounts import Accounts
-from model_server.backoff import RETRY_FAILED_AFTER_SECONDS
 from model_server.errors import (
     ModelFailed,
     ModelNotFound,
@@ -105,8 +104,7 @@ class Evictions:
             self._nothing_left(model)
 
     def _nothing_left(self, model: Model) -> None:
-        model_sockets.withdraw(model)
-        model_sockets.close(model)
+        model_sockets.remove(model)
         model.hold({})
         model.leaves = ()
         model.reserved = False
@@ -158,7 +156,7 @@ class Evictions:
         if model.returning is None:
             if model.state is State.FAILED:
                 _check_rested(model)
-            self.room.asked_for(model)
+            self.room.uses.asked_for(model)
             came_from = model.state
             model.move(State.LOADING)
             model.problem = None
@@ -247,11 +245,7 @@ class Evictions:
         if no_room:
             model.move(State.EVICTED)
             return ProblemError(problem)
-        text = f"{shown(model.name)} cannot be brought back: {problem.message}"
-        model.problem = ModelFailed(text).problem()
-        model.retry_at = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
-        model.move(State.FAILED)
-        return ProblemError(model.problem)
+        return ProblemError(model.fail(problem))
 
     async def make_room(self, model: Model) -> None:
         """Return when some of a model's device, which was full, is free. Raises OutOfMemory."""

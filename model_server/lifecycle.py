@@ -185,7 +185,7 @@ class Lifecycle:
         model = Model(name, url, plan, self._run_dir.model_socket(name))
         model.environment_key = environment_key
         model.wanted_workers = plan.settings.min_workers
-        self._room.recall(model)
+        self._room.uses.recall(model)
         self.models[name] = model
         return model
 
@@ -227,10 +227,9 @@ class Lifecycle:
         return ProblemError(problem)
 
     def _drop(self, model: Model) -> None:
-        model_sockets.withdraw(model)
-        model_sockets.close(model)
+        model_sockets.remove(model)
         self._forget_limit(model.name)
-        self._room.remember(model)
+        self._room.uses.remember(model)
         model.hold({})
         del self.models[model.name]
         model.move(State.GONE)

@@ -14,10 +14,12 @@ import msgspec
 
 from handlers.types import ModelPlan
 from model_server import wire
+from model_server.backoff import RETRY_FAILED_AFTER_SECONDS
 from model_server.environments.environments import Environment
-from model_server.errors import Problem
+from model_server.errors import ModelFailed, Problem
 from model_server.memory.ledger import RAM
 from model_server.memory.resident import Resident
+from model_server.model_dirs import shown
 from model_server.processes.fork_channel import ForkChannel
 from model_server.stats import (
     BUSY_SINCE_NS,
@@ -228,6 +230,14 @@ class Model:
             self.settled.set()
         else:
             self.settled.clear()
+
+    def fail(self, problem: Problem) -> Problem:
+        """Give it up until it has rested; what its invokes are told meanwhile."""
+        text = f"{shown(self.name)} cannot be brought back: {problem.message}"
+        self.problem = ModelFailed(text).problem()
+        self.retry_at = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
+        self.move(State.FAILED)
+        return self.problem
 
     @property
     def may_share(self) -> bool:

@@ -50,5 +50,11 @@ def close(model: Model) -> None:
         model.listener = None
 
 
+def remove(model: Model) -> None:
+    """Hide the socket and close it: the model is not in memory any more."""
+    withdraw(model)
+    close(model)
+
+
 def _hidden(model: Model) -> Path:
     return Path(f"{model.socket_path}.new")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NoReturn
@@ -22,8 +21,8 @@ from model_server.memory.plan import Move, Need, Outcome, Plan, Victim, make_pla
 from model_server.memory.policies import Policy
 from model_server.memory.resident import Resident
 from model_server.memory.thrash import Churn
-from model_server.memory.usage import Usage
 from model_server.model import Model, State
+from model_server.uses import Uses
 
 # Nobody tells when a busy model becomes idle.
 _LOOK_SECONDS = 0.02
@@ -33,8 +32,6 @@ _DEVICE_SHARE = 0.05
 
 # A lack of room that nobody asked about is recorded this often.
 _TELL_SECONDS = 1.0
-
-_USAGES_KEPT = 20_000
 
 Grew = Mapping[str, tuple[int, int]]
 Evict = Callable[[Victim], None]
@@ -60,6 +57,7 @@ class Room:
     ) -> None:
         self.policy = policy
         self.churn = Churn()
+        self.uses = Uses()
         self._models = models
         self._accounts = accounts
         self._wait_seconds = wait_seconds
@@ -69,42 +67,6 @@ class Room:
         self._change: asyncio.Future[None] | None = None
         self._turn = asyncio.Lock()
         self._told_at = 0.0
-        # Of models that are not there: a model that is unloaded and loaded again is no stranger.
-        self._usages: OrderedDict[str, Usage] = OrderedDict()
-
-    # --- usage ----------------------------------------------------------------------------------
-
-    def used(self, model: Model, times: int, now: float) -> None:
-        """So many requests were finished; those that were counted when they came are known."""
-        known = min(times, model.counted_ahead)
-        model.counted_ahead -= known
-        model.awaited = False
-        if known:
-            model.resident.usage.last_used = now
-        if times > known:
-            model.resident.usage.used(now, times - known)
-
-    def asked_for(self, model: Model) -> None:
-        """A request waits for a model that is not in memory."""
-        self._count_ahead(model)
-        model.awaited = True
-
-    def _count_ahead(self, model: Model) -> None:
-        """Count a use that will be finished later, or a load, which is made for one."""
-        model.resident.usage.used(time.monotonic())
-        model.counted_ahead += 1
-
-    def remember(self, model: Model) -> None:
-        """Keep what is known of the use of a model that is unloaded."""
-        self._usages[model.name] = model.resident.usage
-        while len(self._usages) > _USAGES_KEPT:
-            self._usages.popitem(last=False)
-
-    def recall(self, model: Model) -> None:
-        """Go on with what is known of the use of a model of this name."""
-        usage = self._usages.pop(model.name, None)
-        if usage is not None:
-            model.resident.usage = usage
 
     # --- room -----------------------------------------------------------------------------------
 
@@ -117,7 +79,7 @@ class Room:
         record: "load" or "return", ``began`` since when it waits, if it has waited before.
         """
         if cause == "load" and not model.counted_ahead:
-            self._count_ahead(model)
+            self.uses.count_ahead(model)
         began = time.monotonic() if began is None else began
         plan = self._try(model, need, cause, 0.0)
         while plan.outcome is Outcome.WAIT and not self._is_over(began):

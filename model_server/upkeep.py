@@ -17,9 +17,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from model_server import model_sockets
 from model_server.accounts import Accounts
 from model_server.backoff import GIVE_UP_AFTER, RETRY_FAILED_AFTER_SECONDS, restart_delay
-from model_server.errors import ModelFailed, Problem, problem_of
+from model_server.errors import Problem, problem_of
 from model_server.model import Model, State, Worker
-from model_server.model_dirs import shown
 from model_server.processes.children import describe_exit
 from model_server.processes.workers import Workers
 from model_server.room import Room
@@ -169,13 +168,9 @@ class Upkeep:
         if model.state is not State.RESTARTING:  # it goes on with the workers that it has
             self._go_on_short(model, problem)
             return
-        text = f"{shown(model.name)} cannot be brought back: {problem.message}"
-        model.problem = ModelFailed(text).problem()
-        model.retry_at = time.monotonic() + RETRY_FAILED_AFTER_SECONDS
         log.error("given up: %s", problem.message, extra={"model": model.name})
-        model_sockets.withdraw(model)
-        model_sockets.close(model)
-        model.move(State.FAILED)
+        model_sockets.remove(model)
+        model.fail(problem)
         await self._workers.end(model, drain=False)
         if not model.is_leaving:
             model.hold({})

@@ -25,11 +25,11 @@ WARM_UP_INVOKES = 20
 MEASURED_INVOKES = 200
 MIB = 1 << 20
 
-HOARDERS = tuple(f"hoarder_{number}" for number in range(1, 9))
+HOARDERS = tuple(f"hoarder_{number}" for number in range(1, 11))
 HOARD_MIB = 40
 HOARDER = f"""\
 def model_fn(model_dir):
-    return bytearray(b"x" * ({HOARD_MIB} << 20))
+    return b"x" * ({HOARD_MIB} << 20)
 
 
 def predict_fn(data, model):

@@ -187,7 +187,7 @@ class DecisionLog:
         self._choices = 0
         self._numbers = 0
 
-    def next_number(self) -> int:
+    def _next_number(self) -> int:
         """A number for the next decision, from 1 on."""
         self._numbers += 1
         return self._numbers
@@ -195,7 +195,7 @@ class DecisionLog:
     def add(self, decision: Decision) -> None:
         """Remember a decision, with a number if it has none; the oldest ones are forgotten."""
         if not decision.number:
-            decision.number = self.next_number()
+            decision.number = self._next_number()
         self._decisions.append(decision)
         self._choices += _choices(decision)
         while self._is_too_much() and len(self._decisions) > 1:

@@ -71,7 +71,7 @@ def test_a_model_that_has_left_is_told_with_what_it_held_and_is_worth_nothing() 
     made = Ordered()
     model = made.books.add("m", plan(), worker(100 * MIB))
     made.books.accounts.settle(model)
-    made.room.used(model, 2, time.monotonic())
+    made.room.uses.used(model, 2, time.monotonic())
     assert made.report().models[0].worth is not None
     model.move(State.EVICTING)
     model.hold({})
@@ -86,21 +86,21 @@ def test_a_model_that_has_left_is_told_with_what_it_held_and_is_worth_nothing() 
 def test_a_use_that_was_counted_when_it_came_is_not_counted_when_it_ends() -> None:
     made = Ordered()
     model = made.books.add("m", plan(), worker(MIB))
-    made.room.asked_for(model)
-    made.room.used(model, 3, time.monotonic())
+    made.room.uses.asked_for(model)
+    made.room.uses.used(model, 3, time.monotonic())
     assert model.resident.usage.uses == 3
-    made.room.used(model, 1, time.monotonic())
+    made.room.uses.used(model, 1, time.monotonic())
     assert model.resident.usage.uses == 4
 
 
 def test_what_is_known_of_a_name_is_forgotten_after_very_many_others() -> None:
     made = Ordered()
     model = made.books.add("m", plan(), worker(MIB))
-    made.room.used(model, 5, time.monotonic())
-    made.room.remember(model)
+    made.room.uses.used(model, 5, time.monotonic())
+    made.room.uses.remember(model)
     for number in range(20_000):
         model.name = f"other-{number}"
-        made.room.remember(model)
+        made.room.uses.remember(model)
     again = made.books.add("m", plan(), worker(MIB))
-    made.room.recall(again)
+    made.room.uses.recall(again)
     assert again.resident.usage.uses == 0
