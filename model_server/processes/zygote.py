@@ -27,7 +27,7 @@ from model_server.stats import StatsTable
 
 log = logging.getLogger("modelyard.zygote")
 
-_OWN_PACKAGES = ("container", "handlers", "model_server", "endpoint")
+_OWN_PACKAGES = ("archives", "container", "endpoint", "handlers", "model_server")
 
 
 class Zygote:

@@ -1,0 +1,1 @@
+"""The platform's HTTP APIs: InvokeEndpoint and the control plane."""

@@ -1,0 +1,55 @@
+"""What the APIs ask of the endpoints that run: ``endpoint.platform`` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from endpoint.invocation import Invocation, Reply
+from endpoint.records import EndpointRecord, VariantState
+from endpoint.specs import ContainerSpec, VariantSpec
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSummary:
+    """A variant as DescribeEndpoint shows it. Times are seconds since 1970."""
+
+    spec: VariantSpec
+    current_weight: float
+    desired_weight: float
+    current_instance_count: int
+    desired_instance_count: int
+    status: str  # Creating, Updating, Deleting; "" when there is nothing to say
+    status_since: float
+
+
+class Backend(Protocol):
+    """Endpoints that run. What changes them returns at once; the record's status tells the rest."""
+
+    async def check_container(self, container: ContainerSpec) -> None:
+        """Raise ValidationException unless image and models could be served (CreateModel)."""
+
+    def create(self, record: EndpointRecord) -> None:
+        """Store the record, which is Creating, and start its instances.
+
+        Raises ResourceLimitExceeded when there cannot be so many.
+        """
+
+    def update(self, name: str, config_name: str, variants: Sequence[VariantState]) -> None:
+        """Bring up the variants of another configuration, then let the old ones go."""
+
+    def set_capacities(self, name: str, variants: Sequence[VariantState]) -> None:
+        """Change weights and instance counts; all variants of the endpoint are given."""
+
+    def delete(self, name: str) -> None:
+        """Stop its instances, then remove the record."""
+
+    def variants(self, name: str) -> list[VariantSummary]:
+        """The variants as they are now; [] before its instances are there."""
+
+    async def invoke(self, invocation: Invocation) -> Reply:
+        """Raises ApiError. Its endpoint, variant and model need not be there."""
+
+    async def status(self) -> dict[str, Any]:
+        """Everything that runs, for people: endpoints, instances, models, last events."""

@@ -1,0 +1,1 @@
+"""Models' directories on an instance's disk, within a budget."""

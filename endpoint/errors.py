@@ -1,0 +1,128 @@
+"""What clients are told when a request cannot be done: code, HTTP status and members of each error.
+
+ApiError
+ ├── InvokeEndpoint                      ├── control plane
+ │    ├── ValidationError 400            │    ├── ValidationException 400
+ │    ├── ModelError 424                 │    ├── ResourceLimitExceeded 400
+ │    ├── ModelNotReady 429              │    └── UnknownOperation 400
+ │    ├── InternalFailure 500            └── both
+ │    ├── ServiceUnavailable 503              ├── AccessDenied 403
+ │    └── InternalDependency 530              └── BadSignature 403, UnknownKey 403, NoSignature 403
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The longest that the service's model allows.
+MAX_MESSAGE = 2048
+
+CLIENT_ERROR, SERVER_ERROR = "CLIENT_ERROR_FROM_MODEL", "INTERNAL_FAILURE_FROM_MODEL"
+
+
+class ApiError(Exception):
+    """A failure that has an answer. ``code`` goes into the header ``x-amzn-errortype``."""
+
+    status = 500
+    code = "InternalFailure"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def members(self) -> dict[str, Any]:
+        """The answer's JSON body."""
+        return {"Message": self.message[:MAX_MESSAGE]}
+
+
+class ValidationError(ApiError):
+    """Raised for an invoke that is wrong in itself, or whose endpoint or model is not there."""
+
+    status, code = 400, "ValidationError"
+
+
+class ModelNotReady(ApiError):
+    """Raised when a model's load takes longer than an invoke may; it goes on, so try again."""
+
+    status, code = 429, "ModelNotReadyException"
+
+
+class InternalFailure(ApiError):
+    """Raised for a fault of the endpoint itself."""
+
+
+class ServiceUnavailable(ApiError):
+    """Raised when there is no instance to take the request now."""
+
+    status, code = 503, "ServiceUnavailable"
+
+
+class InternalDependency(ApiError):
+    """Raised when the object store does not do its part."""
+
+    status, code = 530, "InternalDependencyException"
+
+
+class ModelError(ApiError):
+    """Raised for what a container answered instead of a result; status 0: it did not answer."""
+
+    status, code = 424, "ModelError"
+
+    def __init__(self, message: str, *, original_status: int, original: str, log: str = "") -> None:
+        super().__init__(message)
+        self.original_status = original_status
+        self.original = original
+        self.log = log
+
+    def members(self) -> dict[str, Any]:
+        """With the container's own words beside the message."""
+        from_client = 400 <= self.original_status < 500
+        return {
+            **super().members(),
+            "ErrorCode": CLIENT_ERROR if from_client else SERVER_ERROR,
+            "OriginalStatusCode": self.original_status,
+            "OriginalMessage": self.original[:MAX_MESSAGE],
+            "LogStreamArn": self.log,
+        }
+
+
+class AccessDenied(ApiError):
+    """Raised for a request that its key may not make."""
+
+    status, code = 403, "AccessDeniedException"
+
+
+class NoSignature(ApiError):
+    """Raised for a request without a signature, where one is asked for."""
+
+    status, code = 403, "MissingAuthenticationTokenException"
+
+
+class UnknownKey(ApiError):
+    """Raised for a signature with a key that nobody has."""
+
+    status, code = 403, "UnrecognizedClientException"
+
+
+class BadSignature(ApiError):
+    """Raised for a signature that is not that of its key, or too old."""
+
+    status, code = 403, "InvalidSignatureException"
+
+
+class ValidationException(ApiError):
+    """Raised for a control-plane request that is wrong, or about something that is not there."""
+
+    status, code = 400, "ValidationException"
+
+
+class ResourceLimitExceeded(ApiError):
+    """Raised when there is not enough of something for what is asked."""
+
+    status, code = 400, "ResourceLimitExceeded"
+
+
+class UnknownOperation(ApiError):
+    """Raised for an operation that this endpoint does not do."""
+
+    status, code = 400, "UnknownOperationException"

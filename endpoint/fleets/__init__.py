@@ -1,0 +1,1 @@
+"""Where containers run: a file for each kind of place."""

@@ -1,0 +1,1 @@
+"""One running container and the models in it."""

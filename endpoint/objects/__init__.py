@@ -1,0 +1,1 @@
+"""Models' archives in object stores: looked at, downloaded, extracted."""

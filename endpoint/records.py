@@ -1,0 +1,62 @@
+"""What the endpoint remembers across restarts, as it is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class EndpointStatus:
+    """The platform's words for the state of an endpoint."""
+
+    CREATING = "Creating"
+    UPDATING = "Updating"
+    ROLLING_BACK = "RollingBack"
+    IN_SERVICE = "InService"
+    DELETING = "Deleting"
+    FAILED = "Failed"
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """A model or an endpoint configuration: the request that made it, checked, and when."""
+
+    name: str
+    request: dict[str, Any]
+    created: float  # seconds since 1970
+
+
+class VariantState(msgspec.Struct, frozen=True):
+    """What UpdateEndpointWeightsAndCapacities may change of a variant."""
+
+    name: str
+    weight: float
+    instance_count: int
+
+
+class EndpointRecord(msgspec.Struct, frozen=True):
+    """An endpoint: its configuration, its status, and what was asked of its variants since.
+
+    ``generation`` counts the fleets that it has had; instances of another one are to go.
+    """
+
+    name: str
+    config_name: str
+    status: str
+    created: float
+    modified: float
+    variants: tuple[VariantState, ...]
+    generation: int = 0
+    failure: str = ""
+    next_config_name: str = ""  # while it is updated
+
+
+class InstanceRecord(msgspec.Struct, frozen=True):
+    """A running container, and what its fleet needs to find it again."""
+
+    id: str
+    endpoint: str
+    variant: str
+    generation: int
+    slot: int
+    handle: dict[str, str | int]

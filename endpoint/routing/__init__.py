@@ -1,0 +1,1 @@
+"""Which variant, which instance, how many copies: pure decisions."""
