@@ -10,14 +10,12 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 
 from container.environment import (
+    add_options,
     current_environment,
-    option_name,
     settings_from,
     unknown_variables,
-    variables,
 )
 from container.submit_directory import submitted_code
 from model_server import logs
@@ -44,7 +42,7 @@ def run(arguments: Sequence[str], *, program: str = "serve") -> int:
     environment = current_environment()
     with ExitStack() as stack:
         try:
-            settings = settings_from(environment, _options(arguments, program))
+            settings = settings_from(Settings, environment, _options(arguments, program))
             settings = stack.enter_context(submitted_code(settings, environment))
             listener = _listen(settings)
             run_dir = RunDir.create(settings.run_dir)
@@ -86,16 +84,7 @@ def _options(arguments: Sequence[str], program: str) -> dict[str, str]:
     parser = argparse.ArgumentParser(
         prog=program, description="Serve models over the SageMaker contract.", allow_abbrev=False
     )
-    for field in fields(Settings):
-        text = field.metadata["text"].replace("%", "%%")
-        names = ", ".join(variables(field))
-        parser.add_argument(
-            option_name(field),
-            dest=field.name,
-            metavar="VALUE",
-            default=argparse.SUPPRESS,
-            help=f"{text} (default {field.default!r}; {names})",
-        )
+    add_options(parser, Settings)
     return vars(parser.parse_args(arguments))
 
 

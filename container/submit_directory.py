@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from archives.errors import ExtractionError
+from archives.extraction import ArchiveLimits, extract_archive
 from model_server import logs
-from model_server.archives import ArchiveLimits, extract_archive
-from model_server.errors import ServerError
 from model_server.settings import Settings, SettingsError
 
 
@@ -61,7 +61,7 @@ def _extract(source: str, archive: Path, target: Path, settings: Settings) -> st
     limits = ArchiveLimits(settings.max_extracted_bytes, settings.max_extracted_files)
     try:
         extract_archive(archive, target, limits)
-    except (ServerError, OSError) as error:
+    except (ExtractionError, OSError) as error:
         raise SettingsError(f"submit_directory {source}: {error}") from error
     return _place_of_program(source, target, settings)
 

@@ -4,10 +4,13 @@ ApiError
  ├── InvokeEndpoint                      ├── control plane
  │    ├── ValidationError 400            │    ├── ValidationException 400
  │    ├── ModelError 424                 │    ├── ResourceLimitExceeded 400
- │    ├── ModelNotReady 429              │    └── UnknownOperation 400
- │    ├── InternalFailure 500            └── both
- │    ├── ServiceUnavailable 503              ├── AccessDenied 403
- │    └── InternalDependency 530              └── BadSignature 403, UnknownKey 403, NoSignature 403
+ │    ├── ModelNotReady 429              │    ├── UnknownOperation 400
+ │    ├── ServiceUnavailable 503         │    └── SerializationException 400
+ │    └── InternalDependency 530         └── both
+ │                                            ├── InternalFailure 500
+ │                                            ├── NoSuchRoute 404
+ │                                            ├── AccessDenied 403
+ │                                            └── BadSignature 403, UnknownKey 403, NoSignature 403
 """
 
 from __future__ import annotations
@@ -32,7 +35,12 @@ class ApiError(Exception):
 
     def members(self) -> dict[str, Any]:
         """The answer's JSON body."""
-        return {"Message": self.message[:MAX_MESSAGE]}
+        return {"Message": _sendable(self.message)}
+
+
+def _sendable(text: str) -> str:
+    """It may quote what a client or a container sent, which need not be text."""
+    return text[:MAX_MESSAGE].encode(errors="replace").decode()
 
 
 class ValidationError(ApiError):
@@ -81,7 +89,7 @@ class ModelError(ApiError):
             **super().members(),
             "ErrorCode": CLIENT_ERROR if from_client else SERVER_ERROR,
             "OriginalStatusCode": self.original_status,
-            "OriginalMessage": self.original[:MAX_MESSAGE],
+            "OriginalMessage": _sendable(self.original),
             "LogStreamArn": self.log,
         }
 
@@ -126,3 +134,15 @@ class UnknownOperation(ApiError):
     """Raised for an operation that this endpoint does not do."""
 
     status, code = 400, "UnknownOperationException"
+
+
+class SerializationException(ApiError):
+    """Raised for a control-plane request that cannot be read: not JSON, or of other types."""
+
+    status, code = 400, "SerializationException"
+
+
+class NoSuchRoute(ApiError):
+    """Raised for a method and path that belong to none of the APIs."""
+
+    status, code = 404, "UnknownOperationException"

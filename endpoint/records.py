@@ -49,6 +49,12 @@ class EndpointRecord(msgspec.Struct, frozen=True):
     generation: int = 0
     failure: str = ""
     next_config_name: str = ""  # while it is updated
+    # Configuration and models as they were when they were asked for: both may be deleted since.
+    snapshot: dict[str, Any] = {}
+    next_snapshot: dict[str, Any] = {}
+    next_variants: tuple[VariantState, ...] = ()
+    # What only describing it needs: Tags, DeploymentConfig.
+    request: dict[str, Any] = {}
 
 
 class InstanceRecord(msgspec.Struct, frozen=True):

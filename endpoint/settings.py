@@ -1,7 +1,8 @@
 """Every setting of the endpoint, once: name, default, unit, meaning.
 
 An ``EndpointSettings`` is made once, by ``container.environment``, and handed down; nothing in this
-package reads the environment. The table in docs/endpoint-settings.md is held to these fields by a test.
+package reads the environment. The table in docs/endpoint-settings.md is held to these fields by a
+test.
 What the platform documents is a default here; what it does not is a choice of ours.
 """
 
@@ -29,7 +30,13 @@ def _setting(default: Any, name: str, text: str) -> Any:
     variable = f"MODELYARD_{name}"
     return field(
         default=default,
-        metadata={"env": variable, "also": (), "text": text, "kind": type(default)},
+        metadata={
+            "env": variable,
+            "also": (),
+            "text": text,
+            "kind": type(default),
+            "separator": None,  # URLs have colons
+        },
     )
 
 
@@ -71,6 +78,18 @@ class EndpointSettings:
         (),
         "UP_DOCKER_VOLUMES",
         "of a `docker` fleet: further `HOST:CONTAINER[:ro]` mounts, with spaces between",
+    )
+    docker_network: str = _setting(
+        "bridge",
+        "UP_DOCKER_NETWORK",
+        "of a `docker` fleet: the network of containers; in `host` each listens on a port of its "
+        "own",
+    )
+    docker_gpus: bool = _setting(
+        True,
+        "UP_DOCKER_GPUS",
+        "of a `docker` fleet: give all GPUs to containers whose instance type has some (`ml.g*`, "
+        "`ml.p*`)",
     )
     instance_memory_bytes: int = _setting(
         0, "UP_INSTANCE_MEMORY_BYTES", "memory limit of each instance; 0 sets none"

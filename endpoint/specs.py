@@ -47,6 +47,10 @@ class ContainerSpec:
         return self.hostname or "primary"
 
 
+# Of a container of which nothing is known any more but that it may run.
+NO_CONTAINER = ContainerSpec(image="", mode=Mode.MULTI, model_data_url="", environment={})
+
+
 @dataclass(frozen=True, slots=True)
 class VariantSpec:
     """A ProductionVariant and the container of its model."""
@@ -93,3 +97,12 @@ def variant_of(variant: Mapping[str, Any], container: ContainerSpec) -> VariantS
         load_timeout_seconds=variant.get("ModelDataDownloadTimeoutInSeconds"),
         routing=Routing(routing) if routing else Routing.LEAST_OUTSTANDING,
     )
+
+
+def variants_of(snapshot: Mapping[str, Any]) -> list[VariantSpec]:
+    """The variants of a configuration, from ``{"config": request, "models": {name: request}}``."""
+    models = snapshot["models"]
+    return [
+        variant_of(variant, container_of(models[variant["ModelName"]]))
+        for variant in snapshot["config"]["ProductionVariants"]
+    ]

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from archives.errors import ExtractionError
+from archives.quoting import shown
 from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from model_server import probe, wire
@@ -37,7 +39,6 @@ from model_server.memory.shadows import Shadows
 from model_server.memory_report import memory_report
 from model_server.metrics import GatewayTotals, snapshot
 from model_server.model import Model, State
-from model_server.model_dirs import shown
 from model_server.processes.children import Children, kill_group
 from model_server.processes.gateways import Gateways
 from model_server.processes.lifeline import Lifeline
@@ -364,7 +365,7 @@ class Controller:
                 await self._lifecycle.load(name, directory)
             else:
                 await self._archives.ensure(name)
-        except (ServerError, HandlerError) as error:
+        except (ServerError, HandlerError, ExtractionError) as error:
             log.error("cannot load %s at the start: %s", shown(name), error.message)
 
     # --- control.sock ---------------------------------------------------------------------------
@@ -388,7 +389,7 @@ class Controller:
     async def _answer(self, command: wire.Command) -> wire.Answer:
         try:
             return await self._obey(command)
-        except (ServerError, HandlerError) as error:
+        except (ServerError, HandlerError, ExtractionError) as error:
             return wire.Failed(problem_of(error))
         except Exception as error:
             log.exception("%s failed", type(command).__name__)

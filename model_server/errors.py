@@ -8,7 +8,8 @@ ServerError
  ├── RequestTimeout 408        ├── ModelFailed 503
  └── ModelExists 409           └── EnvironmentFailed 500
 
-Handler errors (handlers.errors) travel as ``Problem`` too, so a client sees one JSON shape:
+Errors of handlers (handlers.errors) and archives (archives.errors) travel as ``Problem`` too, so a
+client sees one JSON shape:
 ``{"code": 404, "type": "ModelNotFoundException", "message": "what happened and what to do"}``.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import msgspec
 
+from archives.errors import ArchiveError, DiskFull, ExtractionError, Stopped
 from handlers.errors import HandlerError
 
 
@@ -177,5 +179,13 @@ def problem_of(error: BaseException) -> Problem:
             return error.problem()
         case HandlerError():
             return problem_of_text(error.status, error.kind, error.message)
+        case ArchiveError():
+            return BadRequest(error.message).problem()
+        case DiskFull():
+            return problem_of_text(507, "InsufficientStorageException", error.message)
+        case Stopped():
+            return ServerUnavailable(error.message).problem()
+        case ExtractionError():
+            return ServerError(error.message).problem()
         case _:
             return ServerError(f"{type(error).__name__}: {error}").problem()

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from archives.quoting import shown
 from model_server import model_sockets
 from model_server.accounts import Accounts
 from model_server.errors import (
@@ -27,7 +28,6 @@ from model_server.memory.ledger import RAM, gpu_ledger, shown_bytes
 from model_server.memory.plan import Move, Victim
 from model_server.memory.prediction import GPU_FLOOR_BYTES
 from model_server.model import Model, State
-from model_server.model_dirs import shown
 from model_server.processes.workers import Workers
 from model_server.room import Room
 from model_server.starting import Starter, unloaded_meanwhile

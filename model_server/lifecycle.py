@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from archives.quoting import shown
 from handlers.types import ModelPlan
 from model_server import model_sockets, wire
 from model_server.accounts import Accounts
@@ -24,7 +25,6 @@ from model_server.errors import (
 from model_server.eviction import Evictions
 from model_server.memory.ledger import shown_bytes
 from model_server.model import AWAY, Model, State
-from model_server.model_dirs import shown
 from model_server.processes.workers import Workers
 from model_server.run_dir import RunDir
 from model_server.settings import Settings

@@ -12,6 +12,7 @@ from enum import Enum
 
 import msgspec
 
+from archives.quoting import shown
 from handlers.types import ModelPlan
 from model_server import wire
 from model_server.backoff import RETRY_FAILED_AFTER_SECONDS
@@ -19,7 +20,6 @@ from model_server.environments.environments import Environment
 from model_server.errors import ModelFailed, Problem
 from model_server.memory.ledger import RAM
 from model_server.memory.resident import Resident
-from model_server.model_dirs import shown
 from model_server.processes.fork_channel import ForkChannel
 from model_server.stats import (
     BUSY_SINCE_NS,

@@ -6,15 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from archives.quoting import shown
 from model_server.errors import BadRequest, ModelNotFound
-
-_SHOWN_CHARS = 200
-
-
-def shown(text: str) -> str:
-    """A client's string for a message: quoted, and cut when it is very long."""
-    cut = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
-    return repr(cut)
 
 
 def resolve(url: str, roots: Sequence[str]) -> Path:

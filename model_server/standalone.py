@@ -18,12 +18,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from archives.extraction import ArchiveLimits, extract_archive, model_root
+from archives.quoting import shown
 from handlers.errors import HandlerError
 from handlers.inspection import inspect_model
 from model_server import own_directory
-from model_server.archives import ArchiveLimits, extract_archive, model_root
 from model_server.errors import BadRequest, ModelExists, ModelNotFound, ServerError
-from model_server.model_dirs import shown
 from model_server.own_directory import UnsafeDirectory
 from model_server.settings import Settings
 

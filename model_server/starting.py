@@ -7,11 +7,12 @@ import logging
 import socket
 import time
 
+from archives.extraction import model_root
+from archives.quoting import shown
 from handlers.inspection import inspect_model
 from handlers.types import ModelPlan
 from model_server import model_sockets
 from model_server.accounts import Accounts
-from model_server.archives import model_root
 from model_server.environments.environments import Environments
 from model_server.errors import (
     ModelFailed,
@@ -25,7 +26,7 @@ from model_server.eviction_counts import EvictionCounts
 from model_server.memory.ledger import gpu_ledger
 from model_server.memory.prediction import GPU_FLOOR_BYTES
 from model_server.model import Model, State
-from model_server.model_dirs import resolve, shown
+from model_server.model_dirs import resolve
 from model_server.processes.workers import Workers
 from model_server.room import Room
 from model_server.settings import Settings

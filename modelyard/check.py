@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
+from archives.errors import ExtractionError
+from archives.extraction import ArchiveLimits, extract_archive
 from container.environment import current_environment, settings_from
 from container.submit_directory import submitted_code
 from handlers.errors import HandlerError
-from model_server.archives import ArchiveLimits, extract_archive
-from model_server.errors import ServerError
 from model_server.settings import Settings, SettingsError
 from modelyard.child_server import ChildServer, ServerDidNotStart
 from modelyard.client import Client, Request, find_request
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     environment = current_environment()
     try:
-        with submitted_code(settings_from(environment, {}), environment) as settings:
+        with submitted_code(settings_from(Settings, environment, {}), environment) as settings:
             report = _check(options, settings, environment)
     except (Usage, SettingsError, ServerDidNotStart) as error:
         print(f"modelyard check: {error}", file=sys.stderr)  # noqa: T201
@@ -87,7 +87,7 @@ def _check(
         try:
             directory = _directory(options.model, Path(work), settings)
             report.found = look_at(directory, settings, environment)
-        except (ServerError, HandlerError) as error:
+        except (ExtractionError, HandlerError) as error:
             message = error.message.replace(f"{work}/", "")  # it was extracted there
             report.problem = f"This model cannot be served: {message}"
             return report

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from archives.extraction import ArchiveLimits
 from container.environment import current_environment, settings_from
 from handlers.errors import HandlerError
-from model_server.archives import ArchiveLimits
-from model_server.settings import SettingsError
+from model_server.settings import Settings, SettingsError
 from modelyard.found import Found, look_at
 from modelyard.pitfalls import pitfalls
 from modelyard.report import in_words
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         return _told(problem, 2)
     environment = current_environment()
     try:
-        settings = settings_from(environment, {})
+        settings = settings_from(Settings, environment, {})
         limits = ArchiveLimits(settings.max_extracted_bytes, settings.max_extracted_files)
         found = look_at(directory, settings, environment)
         packed = pack_archive(directory, output, limits)

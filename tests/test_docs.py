@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from container.environment import variables
+from endpoint.settings import EndpointSettings
 from model_server.gateway.gateway import _INVOCATIONS, _ROUTES
 from model_server.settings import Settings
 
@@ -64,9 +65,22 @@ def test_each_setting_has_its_row_in_order_and_there_are_no_others() -> None:
     ]
 
 
+def test_each_setting_of_the_endpoint_has_its_row_in_order_and_there_are_no_others() -> None:
+    assert rows("docs/endpoint-settings.md") == [
+        [
+            f"`{field.name}`",
+            written(field.default),
+            f"`{field.metadata['env']}`",
+            field.metadata["text"],
+        ]
+        for field in fields(EndpointSettings)
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_variable_that_is_named_exists(page: Path) -> None:
-    known = {name for field in fields(Settings) for name in variables(field)}
+    settings = [*fields(Settings), *fields(EndpointSettings)]
+    known = {name for field in settings for name in variables(field)}
     named = set(re.findall(r"\bMODELYARD_[A-Z_]+\b", page.read_text()))
     assert named <= known
 

@@ -51,5 +51,5 @@ class Backend(Protocol):
     async def invoke(self, invocation: Invocation) -> Reply:
         """Raises ApiError. Its endpoint, variant and model need not be there."""
 
-    async def status(self) -> dict[str, Any]:
-        """Everything that runs, for people: endpoints, instances, models, last events."""
+    async def status(self, since: int) -> dict[str, Any]:
+        """Everything that runs, for people: endpoints, instances, models, events after a number."""

@@ -15,6 +15,10 @@ from endpoint.specs import ContainerSpec
 
 Record = Mapping[str, str | int]
 
+# Below ``InstanceSpec.models``: the one model of a container in single-model mode. The endpoint
+# puts it there before the start; containers with mounts see it as ``/opt/ml/model``.
+SINGLE_DIR = "single/model"
+
 
 class FleetError(Exception):
     """Raised when a container cannot be had; the text is for the user, and says what to do."""
@@ -28,8 +32,8 @@ class ImageError(FleetError):
 class InstanceSpec:
     """A container to start.
 
-    ``directory`` is its own and lasts: ``models`` below it is where the endpoint puts models'
-    directories, ``log`` is a file for its output. ``id`` is fit for file and container names.
+    ``directory`` is its own and lasts; ``log`` below it is a file for its output. ``id`` is fit for
+    file and container names.
     """
 
     id: str
@@ -40,8 +44,13 @@ class InstanceSpec:
 
     @property
     def models(self) -> Path:
-        """Where models' directories lie; in the container ``/opt/ml/models``, if it has mounts."""
+        """Where models' directories lie, unless ``Container.models`` is another place."""
         return self.directory / "models"
+
+    @property
+    def single_model(self) -> Path:
+        """Where the one model lies in single-model mode."""
+        return self.models / SINGLE_DIR
 
     @property
     def log(self) -> Path:
@@ -62,15 +71,16 @@ class Container(Protocol):
 
     url: str  # of its HTTP port, without a path
     record: Record  # for ``Fleet.adopt``; goes through JSON
+    models: Path  # where the endpoint puts models' directories: often ``InstanceSpec.models``
 
     def path(self, directory: Path) -> str:
-        """How the container calls a directory below its ``InstanceSpec.models``."""
+        """How the container calls a directory below ``models``."""
 
     async def ended(self) -> str:
         """Return when it has ended by itself, with how; for ever while it runs."""
 
     async def stop(self, timeout_seconds: float) -> None:
-        """SIGTERM, and SIGKILL after the timeout; returns when it is gone. Also if it is already."""
+        """SIGTERM, and SIGKILL after the timeout; returns when it is gone, at once if it is."""
 
     def memory(self) -> MemoryUse | None:
         """What it takes now; None if nobody knows. Blocks for milliseconds at most."""
@@ -89,7 +99,11 @@ class Fleet(Protocol):
         """Start it, without waiting until it is healthy. Raises FleetError."""
 
     async def adopt(self, spec: InstanceSpec, record: Record) -> Container | None:
-        """A container of an earlier life of the endpoint, or None if it is not running any more."""
+        """A container of an earlier life of the endpoint, or None if it is not running any more.
+
+        What is left of one that does not run is removed; so it is with an empty record, for one
+        that may have been started right before the earlier life ended.
+        """
 
     async def close(self) -> None:
         """Let go of what the fleet itself holds open; containers go on."""

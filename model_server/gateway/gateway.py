@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
+from archives.quoting import shown
 from model_server import wire
 from model_server.errors import (
     BadRequest,
@@ -31,7 +32,6 @@ from model_server.gateway.http_messages import HttpRequest, HttpResponse
 from model_server.gateway.http_protocol import Cancellable, Respond
 from model_server.gateway.invocation import Invoker
 from model_server.gateway.responses import json_response, problem_response
-from model_server.model_dirs import shown
 from model_server.run_dir import RunDir
 from model_server.settings import MIB, SINGLE_MODEL, Settings
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Protocol
 
+from archives.quoting import shown
 from model_server.errors import RequestTimeout, ServerError
 from model_server.gateway.http_messages import (
     BODILESS,
@@ -28,7 +29,6 @@ from model_server.gateway.http_messages import (
     StreamBroken,
 )
 from model_server.gateway.http_reader import RequestReader
-from model_server.model_dirs import shown
 
 log = logging.getLogger("modelyard.http")
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
+from archives.quoting import shown
 from handlers.errors import DeviceOutOfMemory
 from model_server import wire
 from model_server.errors import (
@@ -31,7 +32,6 @@ from model_server.gateway.http_messages import HttpRequest, HttpResponse
 from model_server.gateway.http_protocol import Respond
 from model_server.gateway.responses import problem_response
 from model_server.gateway.worker_client import Cold, QueueFull, WorkerCall
-from model_server.model_dirs import shown
 from model_server.run_dir import RunDir
 from model_server.settings import Settings
 

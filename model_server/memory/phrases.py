@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from archives.quoting import shown
 from model_server.memory.ledger import RAM, shown_bytes
-from model_server.model_dirs import shown
 
 _NAME_CHARS = 80
 _NAMED = 3

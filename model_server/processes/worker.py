@@ -28,12 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from archives.quoting import shown
 from handlers.errors import HandlerError
 from handlers.frameworks import FRAMEWORKS
 from handlers.service import LoadedModel, load_service
 from model_server import logs, probe, wire
 from model_server.errors import Problem, problem_of_text
-from model_server.model_dirs import shown
 from model_server.processes.data_limit import limit_growth, limit_load
 from model_server.processes.descriptors import Descriptor, descriptors_of_this_process, opened_since
 from model_server.processes.fork_loop import ForkLoop

@@ -17,6 +17,8 @@ from container.environment import (
     unknown_variables,
     variables,
 )
+from endpoint.settings import EndpointSettings
+from endpoint.settings import SettingsError as EndpointSettingsError
 from model_server.settings import MIB, Settings, SettingsError
 
 FIELDS = list(fields(Settings))
@@ -52,12 +54,12 @@ def by_name(field: Field[Any]) -> str:
 
 
 def value_of(field: Field[Any], text: str) -> Any:
-    return getattr(settings_from({}, {field.name: text}), field.name)
+    return getattr(settings_from(Settings, {}, {field.name: text}), field.name)
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    assert settings_from({}, {}) == Settings()
-    assert settings_from({"UNRELATED": "x", "MODELYARD_UNKNOWN": "x"}, {}) == Settings()
+    assert settings_from(Settings, {}, {}) == Settings()
+    assert settings_from(Settings, {"UNRELATED": "x", "MODELYARD_UNKNOWN": "x"}, {}) == Settings()
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=by_name)
@@ -66,7 +68,7 @@ def test_each_variable_of_a_setting_sets_it(field: Field[Any]) -> None:
     expected = value_of(field, text)
     assert expected != field.default
     for variable in variables(field):
-        settings = settings_from({variable: text}, {})
+        settings = settings_from(Settings, {variable: text}, {})
         unit = MIB if variable.endswith("_IN_MB") else 1
         assert getattr(settings, field.name) == (expected if unit == 1 else expected * unit)
         assert type(getattr(settings, field.name)) is field.metadata["kind"]
@@ -77,7 +79,7 @@ def test_the_first_variable_wins_over_its_alias(field: Field[Any]) -> None:
     first, *others = variables(field)
     for other in others:
         environment = {other: text_of(field, OTHER), first: text_of(field, YET_ANOTHER)}
-        chosen = getattr(settings_from(environment, {}), field.name)
+        chosen = getattr(settings_from(Settings, environment, {}), field.name)
         assert chosen == value_of(field, text_of(field, YET_ANOTHER))
 
 
@@ -85,7 +87,7 @@ def test_the_first_variable_wins_over_its_alias(field: Field[Any]) -> None:
 def test_an_option_wins_over_every_variable(field: Field[Any]) -> None:
     environment = dict.fromkeys(variables(field), "nonsense that would be refused \0")
     options = {field.name: text_of(field, OTHER)}
-    assert getattr(settings_from(environment, options), field.name) != field.default
+    assert getattr(settings_from(Settings, environment, options), field.name) != field.default
 
 
 @pytest.mark.parametrize("field", TYPED, ids=by_name)
@@ -93,35 +95,38 @@ def test_an_option_wins_over_every_variable(field: Field[Any]) -> None:
 def test_a_bad_value_is_named_with_its_variable(field: Field[Any], text: str) -> None:
     for variable in variables(field):
         with pytest.raises(SettingsError) as told:
-            settings_from({variable: text}, {})
+            settings_from(Settings, {variable: text}, {})
         assert variable in str(told.value) and repr(text) in str(told.value)
     with pytest.raises(SettingsError) as told:
-        settings_from({}, {field.name: text})
+        settings_from(Settings, {}, {field.name: text})
     assert option_name(field) in str(told.value)
 
 
 @pytest.mark.parametrize("text", ["true", "TRUE", "True", "1", "yes", "on", " true "])
 def test_many_words_mean_true(text: str) -> None:
-    assert settings_from({"SAGEMAKER_MULTI_MODEL": text}, {}).multi_model is True
+    assert settings_from(Settings, {"SAGEMAKER_MULTI_MODEL": text}, {}).multi_model is True
 
 
 @pytest.mark.parametrize("text", ["false", "False", "0", "no", "off", ""])
 def test_many_words_mean_false(text: str) -> None:
-    assert settings_from({"SAGEMAKER_MULTI_MODEL": text}, {}).multi_model is False
+    assert settings_from(Settings, {"SAGEMAKER_MULTI_MODEL": text}, {}).multi_model is False
 
 
 def test_a_number_may_have_space_around_it() -> None:
-    assert settings_from({"MODELYARD_QUEUE_SIZE": " 7 "}, {}).queue_size == 7
+    assert settings_from(Settings, {"MODELYARD_QUEUE_SIZE": " 7 "}, {}).queue_size == 7
 
 
 def test_roots_are_separated_by_colons() -> None:
-    assert settings_from({"MODELYARD_MODEL_ROOTS": "/a:/b::"}, {}).model_roots == ("/a", "/b")
+    assert settings_from(Settings, {"MODELYARD_MODEL_ROOTS": "/a:/b::"}, {}).model_roots == (
+        "/a",
+        "/b",
+    )
 
 
 @pytest.mark.parametrize("roots", ["", ":", "models", "/a:b"])
 def test_roots_must_be_absolute_directories(roots: str) -> None:
     with pytest.raises(SettingsError, match="model_roots"):
-        settings_from({"MODELYARD_MODEL_ROOTS": roots}, {})
+        settings_from(Settings, {"MODELYARD_MODEL_ROOTS": roots}, {})
 
 
 def test_the_environment_of_the_process_is_copied_once() -> None:
@@ -140,10 +145,10 @@ def test_options_are_the_names_with_dashes() -> None:
 
 
 def test_an_empty_number_is_as_good_as_none() -> None:
-    assert settings_from({"SAGEMAKER_MODEL_SERVER_WORKERS": ""}, {}) == Settings()
+    assert settings_from(Settings, {"SAGEMAKER_MODEL_SERVER_WORKERS": ""}, {}) == Settings()
     assert (
         settings_from(
-            {"MODELYARD_MIN_WORKERS": "", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}, {}
+            Settings, {"MODELYARD_MIN_WORKERS": "", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}, {}
         ).min_workers
         == 3
     )
@@ -152,3 +157,33 @@ def test_an_empty_number_is_as_good_as_none() -> None:
 def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
     environment = {"MODELYARD_BATCH_SIZ": "4", "MODELYARD_QUEUE_SIZE": "1", "PATH": "x"}
     assert unknown_variables(environment) == {"MODELYARD_BATCH_SIZ": "MODELYARD_BATCH_SIZE"}
+
+
+def test_the_endpoints_settings_are_read_in_the_same_way() -> None:
+    environment = {"MODELYARD_UP_PORT": "1", "MODELYARD_UP_DISK_BYTES": "2"}
+    settings = settings_from(EndpointSettings, environment, {"port": "3"})
+    assert settings == EndpointSettings(port=3, disk_bytes=2)
+    with pytest.raises(SettingsError, match="MODELYARD_UP_PORT='x'"):
+        settings_from(EndpointSettings, {"MODELYARD_UP_PORT": "x"}, {})
+    with pytest.raises(EndpointSettingsError, match="fleet='moon'"):
+        settings_from(EndpointSettings, {}, {"fleet": "moon"})
+
+
+def test_lists_of_the_endpoint_are_separated_by_spaces_for_urls_have_colons() -> None:
+    text = " http://a:1=/x  http://b:2=/y=/z "
+    settings = settings_from(EndpointSettings, {"MODELYARD_UP_STATIC_INSTANCES": text}, {})
+    assert settings.static_instances == ("http://a:1=/x", "http://b:2=/y=/z")
+
+
+def test_each_variable_of_the_endpoint_is_its_own() -> None:
+    names = [name for field in fields(EndpointSettings) for name in variables(field)]
+    assert len(set(names)) == len(names)
+    assert not set(names) & {name for field in FIELDS for name in variables(field)}
+    assert all(name.startswith("MODELYARD_UP_") for name in names)
+
+
+def test_a_container_leaves_the_endpoints_variables_to_the_endpoint() -> None:
+    environment = {"MODELYARD_UP_PRT": "1", "MODELYARD_QUEUE_SIZE": "1"}
+    assert unknown_variables(environment) == {}
+    meant = {"MODELYARD_UP_PRT": "MODELYARD_UP_PORT"}
+    assert unknown_variables(environment, endpoint=EndpointSettings) == meant

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model_server.errors import BadRequest, ModelNotFound
-from model_server.model_dirs import resolve, shown
+from model_server.model_dirs import resolve
 
 
 @pytest.fixture
@@ -81,8 +81,3 @@ def test_paths_that_cannot_be_read_are_the_clients_fault(root: Path, way: str) -
     (root / "loop").symlink_to(root / "loop")
     with pytest.raises((BadRequest, ModelNotFound)):
         resolve(f"{root}/{way}", [str(root)])
-
-
-def test_what_is_shown_of_a_clients_text_is_quoted_and_short() -> None:
-    assert shown("a\nb") == r"'a\nb'"
-    assert len(shown("x" * 100_000)) < 250

@@ -13,7 +13,7 @@ import joblib
 import pytest
 import torch
 
-from model_server.archives import ArchiveLimits, extract_archive
+from archives.extraction import ArchiveLimits, extract_archive
 from modelyard.pack import Packed, PackError, main, pack_archive
 from modelyard.pitfalls import pitfalls
 

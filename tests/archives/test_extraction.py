@@ -17,14 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_server.archives import (
-    ArchiveError,
-    ArchiveLimits,
-    DiskFull,
-    extract_archive,
-    model_root,
-)
-from model_server.errors import ServerError, ServerUnavailable
+from archives.errors import ArchiveError, DiskFull, ExtractionError, Stopped
+from archives.extraction import ArchiveLimits, extract_archive, model_root
 
 LIMITS = ArchiveLimits(max_bytes=10 << 20, max_files=100)
 FILES = {"code/inference.py": b"def model_fn(model_dir): ...\n", "model.bin": bytes(3 << 20)}
@@ -105,7 +99,7 @@ def extract(tmp_path: Path) -> Callable[..., Path]:
         target = tmp_path / f"out-{number}" / "model"
         try:
             extract_archive(archive, target, limits)
-        except ServerError:
+        except ExtractionError:
             assert list(target.parent.iterdir()) == []
             raise
         assert list(target.parent.iterdir()) == [target]
@@ -204,7 +198,6 @@ def test_what_must_not_be_extracted_is_refused(
 ) -> None:
     with pytest.raises(ArchiveError, match=r"'a.tar.gz' cannot be served: ") as told:
         extract(pack(tar(*members)))
-    assert told.value.status == 400
     for word in words:
         assert word in told.value.message
 
@@ -313,7 +306,7 @@ def test_it_ends_early_when_it_is_told_to(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     (tmp_path / "a.tar").write_bytes(tar_of(FILES))
-    with pytest.raises(ServerUnavailable, match="stopping"):
+    with pytest.raises(Stopped, match="stopping"):
         extract_archive(tmp_path / "a.tar", tmp_path / "out" / "a", LIMITS, stop)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -323,9 +316,8 @@ def test_a_file_larger_than_the_disk_is_refused_before_it_is_written(tmp_path: P
     info.size = 1 << 50
     (tmp_path / "a.tar").write_bytes(info.tobuf() + bytes(1024))
     limits = ArchiveLimits(max_bytes=1 << 60, max_files=10)
-    with pytest.raises(DiskFull, match="MODELYARD_EXTRACT_DIR") as told:
+    with pytest.raises(DiskFull, match="MODELYARD_EXTRACT_DIR"):
         extract_archive(tmp_path / "a.tar", tmp_path / "out" / "a", limits)
-    assert told.value.status == 507
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -339,7 +331,7 @@ def test_an_archive_that_is_missing_or_a_directory_is_told(tmp_path: Path) -> No
 def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "a.tar").write_bytes(tar_of(FILES))
-    with pytest.raises(ServerError, match="MODELYARD_EXTRACT_DIR"):
+    with pytest.raises(ExtractionError, match="MODELYARD_EXTRACT_DIR"):
         extract_archive(tmp_path / "a.tar", tmp_path / "file" / "a", LIMITS)
 
 
@@ -408,7 +400,7 @@ def test_whatever_is_in_an_archive_nothing_is_written_outside(
         before = list(outside(around, target.parent))
         try:
             extract_archive(archive, target, LIMITS)
-        except ServerError:
+        except ExtractionError:
             assert list(target.parent.iterdir()) == []
         else:
             real = os.path.realpath(target)
@@ -432,7 +424,7 @@ def test_a_damaged_zip_ends_in_an_answer(damage: list[tuple[int, int]], cut: int
         archive.write_bytes(data[: max(cut, 4)])
         try:
             extract_archive(archive, target, LIMITS)
-        except ServerError:
+        except ExtractionError:
             assert list(target.parent.iterdir()) == []
 
 

@@ -12,40 +12,37 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from model_server.archive_entries import COPY_BYTES, DAMAGE, ArchiveError, Entry, Kind, entries_of
-from model_server.errors import ServerError, ServerUnavailable
-from model_server.model_dirs import shown
-
-__all__ = [
-    "ArchiveError",
-    "ArchiveLimits",
-    "DiskFull",
-    "extract_archive",
-    "model_root",
-]
+from archives.entries import COPY_BYTES, DAMAGE, Entry, Kind, Source, entries_of
+from archives.errors import ArchiveError, DiskFull, ExtractionError, Stopped
+from archives.quoting import shown
 
 _FREE_BYTES = 64 << 20  # left to the server: logs, sockets
 _HEADER_BYTES = 4096  # of a tar for each of its files, generously
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_WHERE = "MODELYARD_EXTRACT_DIR says where archives go"
-
-
-class DiskFull(ServerError):
-    """Raised when an archive does not fit on the disk."""
-
-    status, kind = 507, "InsufficientStorageException"
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """What an archive may extract to: bytes in all files together, and entries."""
+    """What an archive may extract to: bytes in all files together, and entries.
+
+    With the settings that a message names when these are too low, or the disk too small.
+    """
 
     max_bytes: int
     max_files: int
+    bytes_setting: str = "MODELYARD_MAX_EXTRACTED_BYTES"
+    files_setting: str = "MODELYARD_MAX_EXTRACTED_FILES"
+    directory_setting: str = "MODELYARD_EXTRACT_DIR"
+
+
+# Called before each file is written, with the bytes of all files up to and including it; makes room
+# for them, or raises DiskFull.
+Room = Callable[[int], None]
 
 
 def extract_archive(
@@ -53,15 +50,35 @@ def extract_archive(
     target: Path,
     limits: ArchiveLimits,
     stop: threading.Event | None = None,
-) -> None:
-    """Extract a tar.gz, tar or zip (also called .mar) to ``target``, which must not exist yet.
+) -> int:
+    """Extract a tar.gz, tar or zip (also called .mar); otherwise as ``extract_stream``."""
+    try:
+        file = archive.open("rb")
+    except OSError as error:
+        raise _unserved(archive.name, _unreadable(error)) from error
+    with file:
+        return extract_stream(file, target, limits, name=archive.name, stop=stop)
 
-    A model that lies in one folder inside of the archive, as multi-model-server's archiver makes
-    it, is taken out of it. Links may stay where they lead to something in the archive. Blocks, so
-    it is for a thread; it ends early once ``stop`` is set.
 
-    Raises ``ArchiveError`` that says what is wrong with the archive, ``DiskFull``, or
-    ``ServerUnavailable`` when stopped. Then, as after any other exception, nothing is left behind.
+def extract_stream(
+    source: Source,
+    target: Path,
+    limits: ArchiveLimits,
+    *,
+    name: str,
+    stop: threading.Event | None = None,
+    room: Room | None = None,
+) -> int:
+    """Extract a tar.gz or tar to ``target``, which must not exist yet; returns its files' bytes.
+
+    ``source`` may be a zip too if it can seek; messages call it ``name``. A model that lies in one
+    folder inside of the archive, as multi-model-server's archiver makes it, is taken out of it.
+    Links may stay where they lead to something in the archive. Blocks, so it is for a thread; it
+    ends early once ``stop`` is set.
+
+    Raises ``ArchiveError`` that says what is wrong with the archive, ``DiskFull``, ``Stopped``,
+    ``ExtractionError`` when the target cannot be written, and what ``source`` and ``room`` raise.
+    Then, as after any other exception, nothing is left behind.
     """
     if target.exists():
         raise FileExistsError(f"{target} is there already")
@@ -69,14 +86,18 @@ def extract_archive(
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
     except OSError as error:
-        raise _failed(target.name, error) from error
+        raise _failed(target.name, error, limits) from error
     try:
-        root = _extract_into(beside / "model", archive, limits, stop or threading.Event())
-        root.rename(target)
+        extraction = _Extraction(beside / "model", limits, stop or threading.Event(), room)
+        extraction.add_all(source)
+        extraction.finished().rename(target)
     except ArchiveError as error:
-        raise ArchiveError(f"{shown(archive.name)} cannot be served: {error.message}.") from error
+        raise _unserved(name, error) from error
+    except OSError as error:
+        raise _failed(target.name, error, limits) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    return extraction.bytes
 
 
 def model_root(directory: Path) -> Path:
@@ -95,36 +116,34 @@ def model_root(directory: Path) -> Path:
     return inner if has_code or any((inner / sign).is_file() for sign in signs) else directory
 
 
-def _extract_into(
-    directory: Path, archive: Path, limits: ArchiveLimits, stop: threading.Event
-) -> Path:
-    extraction = _Extraction(directory, limits, stop)
-    most = limits.max_bytes + (limits.max_files + 1) * _HEADER_BYTES
-    try:
-        with archive.open("rb") as file:
-            for entry in entries_of(file, max_inflated_bytes=most):
-                extraction.add(entry)
-    except OSError as error:
-        raise ArchiveError(f"it cannot be read ({error.strerror})") from error
-    except DAMAGE as error:
-        raise ArchiveError(f"it is damaged ({str(error) or type(error).__name__})") from error
-    return extraction.finished()
-
-
 class _Extraction:
     """One archive on its way to the disk: what is there already, and what may still come."""
 
-    def __init__(self, directory: Path, limits: ArchiveLimits, stop: threading.Event) -> None:
+    def __init__(
+        self, directory: Path, limits: ArchiveLimits, stop: threading.Event, room: Room | None
+    ) -> None:
         directory.mkdir()
         self._directory = directory
         self._limits = limits
         self._stop = stop
+        self._room = room
         self._kinds: dict[str, Kind] = {}
         self._links: dict[str, str] = {}
-        self._bytes = 0
         self._entries = 0
+        self.bytes = 0
 
-    def add(self, entry: Entry) -> None:
+    def add_all(self, source: Source) -> None:
+        """Write what the archive holds, links excepted."""
+        most = self._limits.max_bytes + (self._limits.max_files + 1) * _HEADER_BYTES
+        try:
+            for entry in entries_of(source, max_inflated_bytes=most):
+                self._add(entry)
+        except OSError as error:
+            raise _unreadable(error) from error
+        except DAMAGE as error:
+            raise ArchiveError(f"it is damaged ({str(error) or type(error).__name__})") from error
+
+    def _add(self, entry: Entry) -> None:
         """Write one entry, or remember it if it is a symbolic link."""
         self._entries += 1
         self._check_count()
@@ -142,7 +161,7 @@ class _Extraction:
             elif entry.kind is Kind.HARDLINK:
                 self._link(name, "/".join(_parts(entry.target)))
         except OSError as error:
-            raise _failed(name, error) from error
+            raise _failed(name, error, self._limits) from error
 
     def finished(self) -> Path:
         """Make the symbolic links; return where the model is."""
@@ -178,11 +197,11 @@ class _Extraction:
 
     def _check_count(self) -> None:
         if self._stop.is_set():
-            raise ServerUnavailable("The server is stopping.")
+            raise Stopped("The server is stopping.")
         if max(self._entries, len(self._kinds)) > self._limits.max_files:
             raise ArchiveError(
                 f"it holds more than {self._limits.max_files} files, the limit that "
-                "MODELYARD_MAX_EXTRACTED_FILES sets"
+                f"{self._limits.files_setting} sets"
             )
 
     def _claim(self, name: str, kind: Kind) -> None:
@@ -209,7 +228,7 @@ class _Extraction:
     def _copy(self, contents: IO[bytes], file: IO[bytes]) -> None:
         while piece := contents.read(COPY_BYTES):
             self._check_count()
-            self._bytes += len(piece)
+            self.bytes += len(piece)
             self._check_bytes(0)
             file.write(piece)
 
@@ -237,19 +256,21 @@ class _Extraction:
 
     def _check_space(self, size: int) -> None:
         self._check_bytes(size)
+        if self._room is not None:
+            self._room(self.bytes + size)
         disk = os.statvfs(self._directory)
         free = disk.f_bavail * disk.f_frsize
         if size > free - _FREE_BYTES:
             raise DiskFull(
                 f"{self._directory} has {free} bytes left, too few for the archive's next file of "
-                f"{size} bytes; {_WHERE}."
+                f"{size} bytes; {_where(self._limits)}."
             )
 
     def _check_bytes(self, more: int) -> None:
-        if self._bytes + more > self._limits.max_bytes:
+        if self.bytes + more > self._limits.max_bytes:
             raise ArchiveError(
                 f"it holds more than {self._limits.max_bytes} bytes, the limit that "
-                "MODELYARD_MAX_EXTRACTED_BYTES sets"
+                f"{self._limits.bytes_setting} sets"
             )
 
 
@@ -270,9 +291,22 @@ def _is_of_a_mac(name: str) -> bool:
     return name.startswith("._") or name in ("__MACOSX", ".DS_Store")
 
 
-def _failed(name: str, error: OSError) -> ServerError:
+def _unserved(name: str, error: ArchiveError) -> ArchiveError:
+    return ArchiveError(f"{shown(name)} cannot be served: {error.message}.")
+
+
+def _unreadable(error: OSError) -> ArchiveError:
+    return ArchiveError(f"it cannot be read ({error.strerror})")
+
+
+def _failed(name: str, error: OSError, limits: ArchiveLimits) -> ExtractionError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"The disk is full; {_WHERE}.")
+        return DiskFull(f"The disk is full; {_where(limits)}.")
     if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
         return ArchiveError(f"{shown(name)} cannot be a file here ({error.strerror})")
-    return ServerError(f"An archive cannot be extracted: {error.strerror}; {_WHERE}.")
+    text = f"An archive cannot be extracted: {error.strerror}; {_where(limits)}."
+    return ExtractionError(text)
+
+
+def _where(limits: ArchiveLimits) -> str:
+    return f"{limits.directory_setting} says where archives go"

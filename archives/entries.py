@@ -1,7 +1,8 @@
 """What an archive holds, entry by entry: tar, tar.gz and zip, told by their first bytes.
 
-Reads and checks bytes only; what may be written where is decided in ``archives``. Tar files are
-read strictly forwards, and by no more than is asked for, so that a bomb is stopped where it starts.
+Reads and checks bytes only; what may be written where is decided in ``extraction``. Tar files are
+read strictly forwards, so they may come as a stream, and by no more than is asked for, so that a
+bomb is stopped where it starts.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
-from model_server.errors import BadRequest
+from archives.errors import ArchiveError
 
 GZIP = b"\x1f\x8b"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 COPY_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 17
+_START_BYTES = 4
 _MAX_LINK_BYTES = 4096
 
 # What the readers raise for damaged archives.
@@ -31,10 +33,6 @@ DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
     *(ValueError, OverflowError, LookupError, RuntimeError, struct.error),
 )
-
-
-class ArchiveError(BadRequest):
-    """Raised for an archive that cannot or must not be extracted."""
 
 
 class Kind(Enum):
@@ -58,24 +56,39 @@ class Entry:
     open: Callable[[], IO[bytes]]
 
 
-def entries_of(file: IO[bytes], *, max_inflated_bytes: int) -> Iterator[Entry]:
+class Source(Protocol):
+    """What an archive is read from, onwards."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+
+    def seekable(self) -> bool:
+        """Whether it is a file that can also be read from its end."""
+
+
+def entries_of(source: Source, *, max_inflated_bytes: int) -> Iterator[Entry]:
     """The members of an archive, in order; each must be read before the next is asked for.
 
-    Raises ``ArchiveError`` and the exceptions of ``DAMAGE``.
+    A zip, whose list is at its end, must be in a file. Raises ``ArchiveError``, the exceptions of
+    ``DAMAGE`` and those of ``source``.
     """
-    start = file.read(4)
-    file.seek(0)
-    if start.startswith(ZIP):
-        return _zip_entries(file)
-    return _tar_entries(file, start.startswith(GZIP), max_inflated_bytes)
+    start = b""
+    while len(start) < _START_BYTES and (more := source.read(_START_BYTES - len(start))):
+        start += more
+    if not start.startswith(ZIP):
+        return _tar_entries(_Forwards(source, start, max_bytes=max_inflated_bytes))
+    if not source.seekable():
+        raise ArchiveError(
+            "it is a zip, which cannot be extracted while it is downloaded; make it a tar.gz"
+        )
+    return _zip_entries(cast("IO[bytes]", source))
 
 
-def _tar_entries(file: IO[bytes], gzipped: bool, max_inflated_bytes: int) -> Iterator[Entry]:
-    source = _Forwards(file, gzipped=gzipped, max_bytes=max_inflated_bytes)
+def _tar_entries(source: _Forwards) -> Iterator[Entry]:
     try:
         archive = tarfile.TarFile(fileobj=cast("IO[bytes]", source), errors="surrogateescape")
     except tarfile.ReadError as error:
-        kind = "gzip, but holds no tar" if gzipped else "neither tar.gz, tar nor zip"
+        kind = "gzip, but holds no tar" if source.gzipped else "neither tar.gz, tar nor zip"
         raise ArchiveError(f"it is {kind} ({error})") from error
     with closing(archive):
         while (member := archive.next()) is not None:
@@ -120,18 +133,20 @@ def _unwanted(name: str, what: str) -> ArchiveError:
 
 
 class _Forwards:
-    """A file that is only read onwards, inflated on the way if it is gzip.
+    """A source that is read onwards, inflated on the way if it is gzip.
 
-    Checks gzip's checksums, refuses to inflate more than ``max_bytes``, and to hand out more at
-    once than a file is copied by: whoever asks for that reads a header made to fill the memory.
+    ``start`` is what was read of it already. Checks gzip's checksums, refuses to inflate more than
+    ``max_bytes``, and to hand out more at once than a file is copied by: whoever asks for that
+    reads a header made to fill the memory.
     """
 
-    def __init__(self, file: IO[bytes], *, gzipped: bool, max_bytes: int) -> None:
-        self._file = file
+    def __init__(self, source: Source, start: bytes, *, max_bytes: int) -> None:
+        self.gzipped = start.startswith(GZIP)
+        self._source = source
         self._max_bytes = max_bytes
-        self._inflater = zlib.decompressobj(wbits=31) if gzipped else None
-        self._input = b""
-        self._ready = memoryview(b"")
+        self._inflater = zlib.decompressobj(wbits=31) if self.gzipped else None
+        self._input = start if self.gzipped else b""
+        self._ready = memoryview(b"" if self.gzipped else start)
         self._position = 0
         self.last = b""
 
@@ -165,12 +180,12 @@ class _Forwards:
             pass
 
     def close(self) -> None:
-        """The file is the caller's."""
+        """The source is the caller's."""
 
     def _some(self, most: int) -> bytes:
-        if self._inflater is None:
-            return self._file.read(most)
         if not self._ready:
+            if self._inflater is None:
+                return self._source.read(most)
             self._ready = memoryview(self._inflate())
             if self._position + len(self._ready) > self._max_bytes:
                 raise ArchiveError(f"it holds more than {self._max_bytes} bytes")
@@ -183,15 +198,17 @@ class _Forwards:
         assert self._inflater is not None
         while True:
             if self._inflater.eof:  # other members may follow, then padding or garbage
-                following = self._inflater.unused_data or self._file.read(_INPUT_BYTES)
+                following = self._inflater.unused_data
+                if len(following) < len(GZIP):
+                    following += self._source.read(_INPUT_BYTES)
                 if not following.startswith(GZIP):
                     return b""
                 self._inflater = zlib.decompressobj(wbits=31)
                 self._input = following
-            source = self._input or self._file.read(_INPUT_BYTES)
-            if not source:
+            given = self._input or self._source.read(_INPUT_BYTES)
+            if not given:
                 raise ArchiveError("it ends too early; it was not written or copied completely")
-            piece = self._inflater.decompress(source, COPY_BYTES)
+            piece = self._inflater.decompress(given, COPY_BYTES)
             self._input = self._inflater.unconsumed_tail
             if piece:
                 return piece

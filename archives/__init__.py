@@ -1,0 +1,1 @@
+"""From a model's archive, a file or a stream, to its directory. Imports nothing of ours."""

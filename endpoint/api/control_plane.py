@@ -1,0 +1,114 @@
+"""The control plane: ``POST /`` with ``X-Amz-Target: SageMaker.<Operation>``, AWS JSON 1.1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from endpoint.api.backend import Backend
+from endpoint.api.configs import Configs
+from endpoint.api.endpoints import Endpoints
+from endpoint.api.models import Models
+from endpoint.api.resources import Resources
+from endpoint.api.service_model import ServiceModel
+from endpoint.api.tags import Tags
+from endpoint.errors import SerializationException, UnknownOperation
+from endpoint.names import CONFIG, ENDPOINT, MODEL, Names
+from endpoint.state import State
+
+_TARGET_PREFIX = "SageMaker."
+
+Operation = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
+
+
+class ControlPlane:
+    """Checks requests and does them. Between ``start`` and ``stop``."""
+
+    def __init__(
+        self, names: Names, state: State, backend: Backend, clock: Callable[[], float]
+    ) -> None:
+        models = Resources(state.models, MODEL, names)
+        configs = Resources(state.configs, CONFIG, names)
+        endpoints = Resources(state.endpoints, ENDPOINT, names)
+        self._operations = {
+            **_of_models(Models(models, backend, clock)),
+            **_of_configs(Configs(configs, models, clock)),
+            **_of_endpoints(Endpoints(endpoints, configs, models, backend, clock)),
+            **_of_tags(Tags(names, models, configs, endpoints)),
+        }
+        self._model: asyncio.Task[ServiceModel] | None = None
+
+    def start(self) -> None:
+        """Read the service's model, beside everything else: only the first request may wait."""
+        self._model = asyncio.create_task(asyncio.to_thread(ServiceModel))
+
+    async def stop(self) -> None:
+        """Let no task outlive the server."""
+        if self._model is not None:
+            await asyncio.gather(self._model, return_exceptions=True)
+
+    def operation_of(self, target: str) -> str:
+        """The operation that ``X-Amz-Target`` names. Raises UnknownOperation."""
+        if not target.startswith(_TARGET_PREFIX):
+            raise UnknownOperation(
+                f"X-Amz-Target '{target}' names no operation: it must be SageMaker.<Operation>."
+            )
+        return target.removeprefix(_TARGET_PREFIX)
+
+    async def do(self, operation: str, body: bytes) -> dict[str, Any] | None:
+        """Do an operation; None: it has no answer. Raises ApiError."""
+        assert self._model is not None, "started"
+        # Shielded: a client that leaves must not end it for the others.
+        model = await asyncio.shield(self._model)
+        do = self._operations.get(operation)
+        if do is None:
+            known = operation in model.operations
+            raise UnknownOperation(
+                f"{operation} is not supported here: this endpoint serves models and nothing else."
+                if known
+                else f"There is no operation '{operation}'."
+            )
+        return await do(model.checked(operation, _decoded(body)))
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SerializationException(f"The request's body is not JSON: {error}") from error
+
+
+def _of_models(models: Models) -> dict[str, Operation]:
+    return {
+        "CreateModel": models.create,
+        "DescribeModel": models.describe,
+        "ListModels": models.list,
+        "DeleteModel": models.delete,
+    }
+
+
+def _of_configs(configs: Configs) -> dict[str, Operation]:
+    return {
+        "CreateEndpointConfig": configs.create,
+        "DescribeEndpointConfig": configs.describe,
+        "ListEndpointConfigs": configs.list,
+        "DeleteEndpointConfig": configs.delete,
+    }
+
+
+def _of_endpoints(endpoints: Endpoints) -> dict[str, Operation]:
+    return {
+        "CreateEndpoint": endpoints.create,
+        "DescribeEndpoint": endpoints.describe,
+        "ListEndpoints": endpoints.list,
+        "UpdateEndpoint": endpoints.update,
+        "UpdateEndpointWeightsAndCapacities": endpoints.set_weights_and_capacities,
+        "DeleteEndpoint": endpoints.delete,
+    }
+
+
+def _of_tags(tags: Tags) -> dict[str, Operation]:
+    return {"AddTags": tags.add, "ListTags": tags.list, "DeleteTags": tags.delete}

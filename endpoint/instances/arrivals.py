@@ -1,0 +1,107 @@
+"""The way of a model into an instance's memory: from the store to the disk, from there by a load.
+
+What failed is remembered for a while, so that a model that cannot be loaded costs its callers a
+moment and the others nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from archives.errors import ArchiveError, DiskFull
+from endpoint.cache.disk_cache import Stored
+from endpoint.errors import ApiError
+from endpoint.events import Record
+from endpoint.instances.memory import Memory
+from endpoint.instances.model_files import ModelFiles
+from endpoint.instances.resident import Resident, Stage
+from endpoint.instances.words import Words
+from endpoint.objects.store import ObjectInfo, StoreError
+from endpoint.settings import EndpointSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What failed, until when nobody tries again, and the version that it was, if known."""
+
+    error: ApiError
+    until: float
+    etag: str
+
+
+class Arrivals:
+    """Brings models in, one task for each."""
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        memory: Memory,
+        settings: EndpointSettings,
+        words: Words,
+        record: Record,
+    ) -> None:
+        self._files = files
+        self._memory = memory
+        self._settings = settings
+        self._words = words
+        self._record = record
+        self._failures: dict[str, _Failure] = {}
+
+    async def bring_in(self, resident: Resident, version: ObjectInfo | None) -> None:
+        """Download, extract and load that version of a model, or the one that there is.
+
+        Raises ApiError, or ContainerError when the container is gone.
+        """
+        await self._check_failures(resident)
+        limit = self._settings.load_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                stored = await self._fetch(resident, version)
+                await self._memory.load(resident, self._files.path(stored))
+        except TimeoutError:
+            if resident.stored is not None:  # the container may be at it still
+                self._memory.drop(resident.id, resident.target)
+            late = self._words.timed_out(f"{resident.target} was not ready after {limit:g} seconds")
+            raise self._failed(resident, late) from None
+        except ApiError as error:
+            raise self._failed(resident, error) from None
+        self._failures.pop(resident.target, None)
+
+    async def _fetch(self, resident: Resident, version: ObjectInfo | None) -> Stored:
+        resident.stage = Stage.FETCHING
+        try:
+            if version is None:
+                stored = await self._files.find(resident.target, resident.url)
+            else:
+                stored = await self._files.fetch(resident.target, version)
+        except (StoreError, ArchiveError, DiskFull) as error:
+            raise self._words.of_files(error, resident.url) from error
+        finally:
+            resident.stage = Stage.OUT
+        resident.stored = stored
+        return stored
+
+    async def _check_failures(self, resident: Resident) -> None:
+        """Raise what failed a moment ago, unless the object has changed since."""
+        failure = self._failures.get(resident.target)
+        if failure is None or asyncio.get_running_loop().time() >= failure.until:
+            return
+        if not failure.etag or await self._etag(resident) == failure.etag:
+            raise failure.error
+
+    async def _etag(self, resident: Resident) -> str:
+        try:
+            return (await self._files.look(resident.target, resident.url)).etag
+        except StoreError as error:
+            raise self._words.of_files(error, resident.url) from error
+
+    def _failed(self, resident: Resident, error: ApiError) -> ApiError:
+        stored = resident.stored
+        self._failures[resident.target] = _Failure(
+            error,
+            until=asyncio.get_running_loop().time() + self._settings.failed_load_seconds,
+            etag="" if stored is None else stored.etag,
+        )
+        self._record("load_failed", resident.target, text=error.message)
+        return error

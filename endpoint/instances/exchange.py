@@ -1,0 +1,70 @@
+"""Requests to the models of one instance, and what is done about a container's 404 and 507."""
+
+from __future__ import annotations
+
+import asyncio
+
+from endpoint.instances.container_client import Answer, ContainerClient, ContainerLost
+from endpoint.instances.models import Models
+from endpoint.instances.resident import Resident
+from endpoint.invocation import Invocation
+
+_NOT_LOADED, _FULL = 404, 507
+
+
+class Exchange:
+    """Sends requests to one container; ``models`` is None where it serves a single one."""
+
+    def __init__(self, client: ContainerClient, models: Models | None) -> None:
+        self._client = client
+        self._models = models
+
+    async def invoke(self, invocation: Invocation, deadline: float) -> Answer:
+        """The container's answer, whatever its status. Raises ApiError and ContainerError."""
+        if self._models is None or invocation.target_model is None:
+            return await self._client.invocations(
+                invocation.headers, invocation.body, _left(deadline)
+            )
+        with self._models.using(invocation.target_model) as resident:
+            await self._models.ready(resident, deadline)
+            return await self._ask(self._models, resident, invocation, deadline)
+
+    async def _ask(
+        self, models: Models, resident: Resident, invocation: Invocation, deadline: float
+    ) -> Answer:
+        """Invoke a model; heal what a container may have forgotten or has no memory for."""
+        loads = resident.loads
+        answer = await self._run(resident, invocation, deadline)
+        if answer.status == _NOT_LOADED and await models.reload(resident, loads, deadline):
+            answer = await self._run(resident, invocation, deadline)
+        while answer.status == _FULL and await self._make_room(models, resident, deadline):
+            answer = await self._run(resident, invocation, deadline)
+        return answer
+
+    async def _make_room(self, models: Models, resident: Resident, deadline: float) -> bool:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await models.make_room(resident)
+        except TimeoutError:
+            return False
+
+    async def _run(self, resident: Resident, invocation: Invocation, deadline: float) -> Answer:
+        resident.begin_run()
+        try:
+            return await self._send(resident.id, invocation, deadline)
+        except ContainerLost as error:
+            if not (error.reused and error.before_answer):
+                raise
+            # An idle connection that the container closed just then.
+            return await self._send(resident.id, invocation, deadline)
+        finally:
+            resident.end_run()
+
+    async def _send(self, model_id: str, invocation: Invocation, deadline: float) -> Answer:
+        return await self._client.invoke(
+            model_id, invocation.headers, invocation.body, _left(deadline)
+        )
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - asyncio.get_running_loop().time(), 0.001)

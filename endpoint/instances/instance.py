@@ -1,0 +1,314 @@
+"""One instance: a running container, the disk beside it, and the models in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import aiohttp
+
+from archives.errors import ExtractionError
+from archives.extraction import ArchiveLimits
+from endpoint.cache.disk_cache import DiskCache
+from endpoint.events import Record
+from endpoint.fleets.fleet import Container, Fleet, FleetError, InstanceSpec
+from endpoint.fleets.fleet import Record as Handle
+from endpoint.instances.container_client import (
+    Answer,
+    BadAnswer,
+    ContainerClient,
+    ContainerTimeout,
+)
+from endpoint.instances.exchange import Exchange
+from endpoint.instances.health import NotHealthy, Prober, wait_until_healthy
+from endpoint.instances.memory import Memory
+from endpoint.instances.model_files import ModelFiles
+from endpoint.instances.models import Models, Tenants
+from endpoint.instances.words import Words
+from endpoint.invocation import Invocation
+from endpoint.objects.store import ObjectStore, StoreError
+from endpoint.routing.places import Place, Where
+from endpoint.settings import FOLLOW, GIB, EndpointSettings
+from endpoint.specs import Mode, VariantSpec
+
+_FIRST_ERROR = 400
+_DEFAULT_DISK_BYTES = 30 * GIB
+
+
+class State(Enum):
+    """What an instance is good for. The values are words of ``GET /status``."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    LEAVING = "leaving"  # finishes what it has
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all instances of an endpoint's process share."""
+
+    settings: EndpointSettings
+    fleet: Fleet
+    store: ObjectStore
+    session: aiohttp.ClientSession
+
+
+class Instance:
+    """A container and its models. Made, ``start``ed, then used until ``lost`` or ``stop``ped."""
+
+    def __init__(
+        self,
+        spec: InstanceSpec,
+        variant: VariantSpec,
+        around: Surroundings,
+        words: Words,
+        record: Record,
+    ) -> None:
+        self.spec = spec
+        self.state = State.STARTING
+        self.requests = 0
+        self._variant = variant
+        self._around = around
+        self._settings = around.settings
+        self._words = words
+        self._record = record
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._container: Container | None = None
+        self._client: ContainerClient
+        self._exchange: Exchange
+        self._ended: asyncio.Task[str]
+        self.models: Models | None = None
+
+    # --- its life -------------------------------------------------------------------------------
+
+    async def start(self, handle: Handle | None) -> Handle:
+        """Bring the container up, or find the one that ``handle`` is of; returns its handle.
+
+        The container runs then; ``until_healthy`` is next. Raises FleetError.
+        """
+        fleet = self._around.fleet
+        found = None if handle is None else await fleet.adopt(self.spec, handle)
+        if found is None and self._variant.container.mode is Mode.SINGLE:
+            await self._fetch_single()
+        self._container = found or await self._started(fleet)
+        self._ended = asyncio.create_task(self._container.ended())
+        return self._container.record
+
+    async def until_healthy(self) -> None:
+        """Return when it can serve. Raises NotHealthy with the end of the container's output."""
+        assert self._container is not None
+        self._client = self._new_client(self._container)
+        begun = time.monotonic()
+        multi = self._variant.container.mode is Mode.MULTI
+        timeout = self._variant.start_timeout_seconds or self._settings.start_timeout_seconds
+        try:
+            listed = await wait_until_healthy(
+                self._client,
+                multi_model=multi,
+                timeout_seconds=timeout,
+                ended=self._ended,
+                who=f"The {self._words.container} container for production variant "
+                f"{self._variant.name}",
+            )
+        except NotHealthy as error:
+            words = self._container.last_words()
+            raise NotHealthy(f"{error}\n{words}".rstrip()) from None
+        if multi:
+            self.models = await self._open_models(self._container)
+            self.models.take_over(listed)
+        self._exchange = Exchange(self._client, self.models)
+        self.state = State.SERVING
+        self._record("instance_started", seconds=time.monotonic() - begun, text=self._client.url)
+
+    async def lost(self) -> str:
+        """Return why the instance is to be replaced, when it is."""
+        probing = asyncio.create_task(
+            Prober(
+                self._client,
+                self._settings,
+                multi_model=self.models is not None,
+                on_listed=self._on_listed,
+            ).run()
+        )
+        try:
+            done, _ = await asyncio.wait(
+                {probing, self._ended}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            probing.cancel()
+        reason = done.pop().result()
+        self.state = State.LOST
+        self._record("instance_lost", text=reason)
+        return reason
+
+    def drain(self) -> None:
+        """Take no more requests."""
+        self.state = State.LEAVING
+
+    async def drained(self, timeout_seconds: float) -> None:
+        """Return when the requests that it has are done, or after the timeout."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._quiet.wait()
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Stop the container."""
+        await self.let_go()
+        if self._container is not None:
+            timeout = 0.0 if at_once else self._settings.stop_timeout_seconds
+            await self._container.stop(timeout)
+
+    async def let_go(self) -> None:
+        """Give up all that is under way; the container goes on."""
+        if self.state is not State.LOST:
+            self.state = State.LEAVING
+        if self.models is not None:
+            await self.models.close()
+            self.models = None
+        if self._container is not None:
+            self._ended.cancel()
+
+    # --- requests -------------------------------------------------------------------------------
+
+    async def invoke(self, invocation: Invocation, deadline: float) -> Answer:
+        """The container's answer, which is no error; ``deadline`` is by the loop's clock.
+
+        Raises ApiError; ContainerUnreachable or ContainerLost when the instance has not done it.
+        """
+        self.requests += 1
+        self._quiet.clear()
+        try:
+            answer = await self._exchange.invoke(invocation, deadline)
+        except ContainerTimeout:
+            raise self._words.timed_out("the model did not answer in time") from None
+        except BadAnswer as error:
+            raise self._words.not_usable(str(error), error.status) from None
+        finally:
+            self.requests -= 1
+            if self.requests == 0:
+                self._quiet.set()
+        if answer.status >= _FIRST_ERROR:
+            raise self._words.answered(answer)
+        return answer
+
+    # --- for routing and for people -------------------------------------------------------------
+
+    def where(self, target: str) -> Where:
+        """How near a model is to answering here."""
+        assert self.models is not None
+        return self.models.where(target)
+
+    def place(self, target: str) -> Place:
+        """This instance, as a request for that model sees it."""
+        assert self.models is not None
+        return Place(
+            instance=self.spec.id,
+            where=self.models.where(target),
+            model_requests=self.models.requests(target),
+            requests=self.requests,
+            loaded_bytes=self.models.loaded_bytes,
+            free_disk_bytes=self.models.free_disk_bytes,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where its container listens; "" while there is none."""
+        return "" if self._container is None else self._container.url
+
+    def summary(self) -> dict[str, Any]:
+        """This instance for ``GET /status``."""
+        use = None if self._container is None else self._container.memory()
+        return {
+            "id": self.spec.id,
+            "url": self.url,
+            "state": self.state.value,
+            "requests": self.requests,
+            "memory": None if use is None else {"used": use.used, "limit": use.limit},
+            **({} if self.models is None else self.models.summary()),
+        }
+
+    # --- its parts ------------------------------------------------------------------------------
+
+    def _on_listed(self, listed: dict[str, str], asked_at: float) -> None:
+        if self.models is not None:
+            self.models.listed(listed, asked_at)
+
+    def _new_client(self, container: Container) -> ContainerClient:
+        return ContainerClient(
+            self._around.session,
+            container.url,
+            connect_timeout_seconds=self._settings.connect_timeout_seconds,
+            ping_timeout_seconds=self._settings.ping_timeout_seconds,
+            max_body_bytes=self._settings.max_body_bytes,
+        )
+
+    async def _open_models(self, container: Container) -> Models:
+        definition = self._variant.container
+        settings = self._settings
+        tenants = Tenants()
+        budget = settings.disk_bytes or self._variant.volume_bytes or _DEFAULT_DISK_BYTES
+        files = ModelFiles(
+            DiskCache(container.models, budget, tenants),
+            self._around.store,
+            self._limits,
+            self._record,
+            check_seconds=(
+                settings.object_check_seconds if settings.object_changes == FOLLOW else None
+            ),
+        )
+        models = Models(
+            files,
+            settings,
+            self._words,
+            self._record,
+            prefix=definition.model_data_url,
+            keep=definition.keeps_models,
+        )
+        tenants.models = models
+        models.connect(
+            Memory(self._client, container, models.residents, settings, self._words, self._record)
+        )
+        await files.open()
+        return models
+
+    @property
+    def _limits(self) -> ArchiveLimits:
+        return ArchiveLimits(
+            self._settings.max_extracted_bytes,
+            self._settings.max_extracted_files,
+            "MODELYARD_UP_MAX_EXTRACTED_BYTES",
+            "MODELYARD_UP_MAX_EXTRACTED_FILES",
+            "MODELYARD_UP_DATA_DIR",
+        )
+
+    async def _started(self, fleet: Fleet) -> Container:
+        """A new container. Who is cancelled has it all the same, so that it can be stopped."""
+        starting = asyncio.ensure_future(fleet.start(self.spec))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                self._container = starting.result()
+                self._ended = asyncio.create_task(self._container.ended())
+            raise
+
+    async def _fetch_single(self) -> None:
+        """Put the one model of single-model mode where the container will look for it."""
+        url = self._variant.container.model_data_url
+        target = self.spec.single_model
+        await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
+        if not url:
+            return
+        try:
+            info = await self._around.store.head(url)
+            await self._around.store.extract(info, target, self._limits, lambda _: None)
+        except (StoreError, ExtractionError) as error:
+            raise FleetError(self._words.of_files(error, url).message) from error

@@ -1,0 +1,216 @@
+"""Loading and unloading by the container's contract, and who is unloaded for whom.
+
+A container that answers 507 has no memory for a model: the least recently used of the others is
+unloaded and the load tried again. When all others are in use, the load waits until one is not;
+after a while the one that fewest need lets its running requests finish and gives way, so that no
+model is kept waiting for ever by busy ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any
+
+from endpoint.events import Record
+from endpoint.fleets.fleet import Container
+from endpoint.instances.container_client import (
+    Answer,
+    ContainerClient,
+    ContainerError,
+    ContainerTimeout,
+)
+from endpoint.instances.resident import Resident, Stage, least_recently_used, least_wanted
+from endpoint.instances.words import Words
+from endpoint.settings import EndpointSettings
+
+log = logging.getLogger("modelyard.endpoint")
+
+_OK, _LOADED_ALREADY, _NOT_LOADED, _FULL = 200, 409, 404, 507
+
+# A load waits so long for an unused model before a busy one has to give way.
+_PATIENCE_SECONDS = 2.0
+
+
+class Memory:
+    """What one container has loaded, as far as the endpoint knows."""
+
+    def __init__(
+        self,
+        client: ContainerClient,
+        container: Container,
+        residents: Callable[[], Iterable[Resident]],
+        settings: EndpointSettings,
+        words: Words,
+        record: Record,
+    ) -> None:
+        self._client = client
+        self._container = container
+        self._residents = residents
+        self._settings = settings
+        self._words = words
+        self._record = record
+        self._making_room = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._posting = 0  # loads that the container is asked for
+        self._departures = 0
+        self._drops: set[asyncio.Task[None]] = set()
+
+    def changed(self) -> None:
+        """A model may be unused now."""
+        self._changed.set()
+
+    async def load(self, resident: Resident, directory: Path) -> None:
+        """Have the container load a model that is on the disk.
+
+        Raises ModelError with the container's words, ContainerError when it is gone, and
+        TimeoutError.
+        """
+        resident.stage = Stage.LOADING
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            await self._stay_below_threshold()
+            answer = await self._post_until_it_fits(resident, self._container.path(directory))
+            if answer.status not in (_OK, _LOADED_ALREADY):
+                raise self._words.answered(answer)
+        except BaseException:
+            resident.stage = Stage.OUT
+            raise
+        resident.stage = Stage.LOADED
+        resident.last_used = loop.time()
+        if answer.status == _OK:
+            resident.loads += 1
+            self._record("load", resident.target, seconds=loop.time() - begun)
+        self.changed()
+
+    def unload(self, resident: Resident, why: str) -> asyncio.Task[bool]:
+        """Take a model out when its running requests have finished; the task says whether it is."""
+        return self.leave(resident, self.take_out(resident, why))
+
+    def leave(self, resident: Resident, way: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
+        """Let a model go by ``way``, unless it is leaving; whoever wants it waits for that."""
+        if resident.leaving is not None:
+            way.close()
+            return resident.leaving
+        resident.leaving = asyncio.create_task(way)
+        resident.leaving.add_done_callback(lambda _: self._left(resident))
+        return resident.leaving
+
+    async def take_out(self, resident: Resident, why: str) -> bool:
+        """The way out of memory, for ``leave``; False if the container does not let it go."""
+        await resident.quiet.wait()
+        if resident.stage is not Stage.LOADED:
+            return True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        gone = await self._delete(resident)
+        if gone:
+            self._record("unload", resident.target, seconds=loop.time() - begun, text=why)
+        return gone
+
+    async def make_room(self, but: Resident | None = None) -> bool:
+        """Unload the model that is missed least, not ``but``; wait for one if all are busy.
+
+        True when there should be more room than before. False when there is nobody to unload, or
+        the container does not let it go.
+        """
+        async with self._making_room:
+            before = self._departures
+            victim = await self._victim(but)
+            if victim is None:
+                return self._departures > before
+            return await self.unload(victim, "to make room")
+
+    def drop(self, model_id: str, target: str = "") -> None:
+        """Have the container unload what nobody here knows, or what it never finished to load."""
+        task = asyncio.create_task(self._drop(model_id, target))
+        self._drops.add(task)
+        task.add_done_callback(self._drops.discard)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        under_way = [*self._drops, *(one.leaving for one in self._residents() if one.leaving)]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _drop(self, model_id: str, target: str) -> None:
+        timeout = self._settings.unload_timeout_seconds
+        try:
+            await self._client.unload(model_id, target, timeout)
+        except ContainerError as error:
+            log.warning("%s: cannot be unloaded: %s", target or model_id, error)
+
+    def _left(self, resident: Resident) -> None:
+        resident.leaving = None
+        self._departures += 1
+        self.changed()
+
+    async def _victim(self, but: Resident | None) -> Resident | None:
+        patient_until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        while (victim := least_recently_used(self._residents())) is None:
+            busy = least_wanted(self._residents(), but)
+            if busy is None and not self._somebody_moves:
+                return None
+            try:
+                async with asyncio.timeout_at(None if busy is None else patient_until):
+                    await self._next_change()
+            except TimeoutError:
+                return busy
+        return victim
+
+    @property
+    def _somebody_moves(self) -> bool:
+        """A model is on its way in or out, and then there is more to choose from, or more room."""
+        return self._posting > 0 or any(one.leaving is not None for one in self._residents())
+
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _post_until_it_fits(self, resident: Resident, path: str) -> Answer:
+        while (answer := await self._post(resident, path)).status == _FULL:
+            if not await self.make_room():
+                raise self._words.no_memory(resident.target, answer.text)
+        return answer
+
+    async def _post(self, resident: Resident, path: str) -> Answer:
+        timeout = self._settings.load_timeout_seconds
+        self._posting += 1
+        try:
+            return await self._client.load(resident.id, path, resident.target, timeout)
+        except ContainerTimeout as error:
+            raise TimeoutError from error
+        finally:
+            self._posting -= 1
+            self.changed()
+
+    async def _stay_below_threshold(self) -> None:
+        threshold = self._settings.memory_threshold_percent
+        while threshold:
+            use = self._container.memory()
+            if use is None or use.used * 100 < threshold * use.limit:
+                return
+            victim = least_recently_used(self._residents())
+            if victim is None or not await self.unload(victim, f"memory is over {threshold} %"):
+                return
+
+    async def _delete(self, resident: Resident) -> bool:
+        resident.stage = Stage.UNLOADING
+        timeout = self._settings.unload_timeout_seconds
+        try:
+            answer = await self._client.unload(resident.id, resident.target, timeout)
+        except ContainerError as error:
+            problem = str(error)
+        else:
+            if answer.status in (_OK, _NOT_LOADED):
+                resident.stage = Stage.OUT
+                return True
+            problem = f"{answer.status}: {answer.text[:200]}"
+        log.warning("%s: the container does not unload it: %s", resident.target, problem)
+        resident.stage = Stage.LOADED
+        resident.last_used = asyncio.get_running_loop().time()  # others are tried before it
+        return False

@@ -1,0 +1,401 @@
+"""The models of one instance: which are wanted, brought in, used, replaced, sent away.
+
+Requests take a model with ``using`` and wait with ``ready``: it is downloaded and loaded if need
+be, once for all who wait, and stays in memory while it runs. Bringing it in goes on when a request
+has waited for too long and leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from endpoint.cache.disk_cache import Stored
+from endpoint.errors import ApiError, ModelNotReady
+from endpoint.events import Record
+from endpoint.instances.arrivals import Arrivals
+from endpoint.instances.container_client import ContainerError, ContainerUnreachable
+from endpoint.instances.memory import Memory
+from endpoint.instances.model_files import ModelFiles
+from endpoint.instances.resident import Resident, Stage
+from endpoint.instances.words import Words
+from endpoint.objects.store import ObjectInfo, ObjectMissing, StoreError
+from endpoint.routing.places import Where
+from endpoint.settings import FOLLOW, EndpointSettings
+
+log = logging.getLogger("modelyard.endpoint")
+
+# A model that this many lists of the container in a row do not name is taken for unloaded.
+_LISTS_MISSED = 2
+
+
+class Models:
+    """The models of one instance."""
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        settings: EndpointSettings,
+        words: Words,
+        record: Record,
+        *,
+        prefix: str,
+        keep: bool,
+    ) -> None:
+        """``prefix`` is where objects are; without ``keep`` models leave after each use."""
+        self._files = files
+        self._settings = settings
+        self._words = words
+        self._record = record
+        self._prefix = prefix
+        self._keep = keep
+        self._current: dict[str, Resident] = {}
+        self._replacing: dict[str, Resident] = {}
+        self._old: set[Resident] = set()
+        self._looking: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._memory: Memory
+        self._arrivals: Arrivals
+
+    def connect(self, memory: Memory) -> None:
+        """There is a container now, which the disk did not need."""
+        self._memory = memory
+        self._arrivals = Arrivals(self._files, memory, self._settings, self._words, self._record)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    @contextmanager
+    def using(self, target: str) -> Iterator[Resident]:
+        """A model while a request needs it; see ``ready``."""
+        resident = self._current.get(target) or self._begin(target)
+        resident.begin_use(self._loop.time())
+        try:
+            yield resident
+        finally:
+            resident.end_use(self._loop.time())
+            if resident.users == 0:
+                self._unused(resident)
+
+    async def ready(self, resident: Resident, deadline: float) -> None:
+        """Return when the model is in memory; ``deadline`` is by the loop's clock.
+
+        Raises ModelNotReady when that takes longer, ApiError when it cannot be had, and
+        ContainerError when the container is gone.
+        """
+        while not resident.is_ready:
+            task = resident.leaving or resident.arriving or self._bring(resident)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await asyncio.shield(task)
+            except TimeoutError:
+                raise ModelNotReady(
+                    f"{resident.target} is being made ready on the endpoint, which takes longer "
+                    f"than {self._settings.invoke_timeout_seconds:g} seconds and goes on; invoke "
+                    "it again."
+                ) from None
+            except asyncio.CancelledError:
+                if not task.cancelled() or self._is_cancelled():
+                    raise
+                raise ContainerUnreachable(f"{resident.target}: the instance is gone") from None
+        if self._follows and self._files.is_due(resident.target):
+            self._look_for_change(resident)
+
+    async def reload(self, resident: Resident, loads: int, deadline: float) -> bool:
+        """The container says that it does not know the model: have it loaded again.
+
+        ``loads`` is how often it had been loaded when the request was sent. False when the
+        container says then that it has the model, so that the 404 is the model's own answer.
+        """
+        if resident.loads > loads:
+            return True
+        if resident.stage is Stage.LOADED and resident.leaving is None:
+            resident.stage = Stage.OUT
+        await self.ready(resident, deadline)
+        return resident.loads > loads
+
+    async def make_room(self, resident: Resident) -> bool:
+        """The container has no memory for a request of that model: unload another one."""
+        return await self._memory.make_room(resident)
+
+    # --- routing --------------------------------------------------------------------------------
+
+    def where(self, target: str) -> Where:
+        """How near a model is to answering here."""
+        resident = self._current.get(target)
+        if resident is not None and not resident.retiring:
+            if resident.is_ready:
+                return Where.LOADED
+            if resident.arriving is not None:
+                return Where.LOADING
+        return Where.ABSENT if self._files.known(target) is None else Where.ON_DISK
+
+    def requests(self, target: str) -> int:
+        """Requests that run or wait for a model."""
+        resident = self._current.get(target)
+        return 0 if resident is None else resident.users
+
+    @property
+    def loaded_bytes(self) -> int:
+        """What the models in memory, or on their way, take on the disk."""
+        return sum(resident.bytes for resident in self._residents())
+
+    @property
+    def free_disk_bytes(self) -> int:
+        """Of the budget."""
+        return self._files.budget_bytes - self._files.used_bytes
+
+    def warm(self, target: str) -> None:
+        """Bring a model in for requests to come."""
+        resident = self._current.get(target) or self._begin(target)
+        resident.retiring = False
+        if not resident.is_ready and resident.arriving is None and resident.leaving is None:
+            self._bring(resident)
+
+    def withdraw(self, target: str, why: str) -> None:
+        """Take a copy out of memory as soon as nobody uses it; it stays on the disk."""
+        resident = self._current.get(target)
+        if resident is not None and not resident.retiring:
+            resident.retiring = True
+            self._spawn(self._retire(resident, why))
+
+    # --- what the container says ----------------------------------------------------------------
+
+    def take_over(self, ids: Collection[str]) -> None:
+        """Models that a container has loaded in an earlier life of the endpoint."""
+        left = set(ids)
+        for stored in self._files.all():
+            known = self._files.known(stored.target)
+            if stored.id in left and known is not None and known.id == stored.id:
+                left.discard(stored.id)
+                resident = self._begin(stored.target)
+                resident.stored, resident.stage = stored, Stage.LOADED
+                resident.last_used = self._loop.time()
+        for unknown in left:
+            self._memory.drop(unknown)
+
+    def listed(self, ids: Collection[str], asked_at: float) -> None:
+        """The container's list. What is not in it for a while is loaded again when it is wanted."""
+        for resident in list(self._current.values()):
+            if not resident.is_ready or resident.last_used >= asked_at or resident.id in ids:
+                resident.misses = 0
+                continue
+            resident.misses += 1
+            if resident.misses >= _LISTS_MISSED and resident.users == 0:
+                self._record("unload", resident.target, text="by the container itself")
+                resident.stage = Stage.OUT
+                self._unused(resident)
+
+    # --- the disk asks (cache.disk_cache.Tenants) -----------------------------------------------
+
+    def pinned(self) -> Collection[str]:
+        """Ids whose directories are in use."""
+        return {
+            resident.stored.id
+            for resident in self._residents()
+            if resident.stored is not None and resident.holds_files
+        }
+
+    async def release(self) -> bool:
+        """Unload a model, so that its directory may go."""
+        return await self._memory.make_room()
+
+    def deleted(self, stored: Stored) -> None:
+        """A directory has been deleted to make room for another."""
+        self._files.deleted(stored)
+
+    # --- for people -----------------------------------------------------------------------------
+
+    def residents(self) -> list[Resident]:
+        """Models in memory, on their way in or out."""
+        return list(self._residents())
+
+    def summary(self) -> dict[str, Any]:
+        """The disk and the models, for ``GET /status``."""
+        here = {one.stored.id: one for one in self._residents() if one.stored is not None}
+        coming = [one for one in self._residents() if one.stored is None]
+        on_disk = [_described(stored, here.get(stored.id)) for stored in self._files.all()]
+        return {
+            "disk": {"used": self._files.used_bytes, "budget": self._files.budget_bytes},
+            "models": on_disk + [_described(None, one) for one in coming],
+        }
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._memory.close()
+        await self._files.close()
+
+    @staticmethod
+    def _is_cancelled() -> bool:
+        """Whether it is this request that is given up."""
+        request = asyncio.current_task()
+        return request is not None and request.cancelling() > 0
+
+    # --- on the way in --------------------------------------------------------------------------
+
+    def _residents(self) -> Iterator[Resident]:
+        yield from self._current.values()
+        yield from self._replacing.values()
+        yield from self._old
+
+    def _begin(self, target: str) -> Resident:
+        # A version on its way to replace one that has gone meanwhile is as good.
+        resident = self._replacing.get(target) or Resident(target, self._prefix + target)
+        self._current[target] = resident
+        return resident
+
+    def _bring(self, resident: Resident, version: ObjectInfo | None = None) -> asyncio.Task[None]:
+        """Start to bring a model in: that version of it, or what there is."""
+        resident.arriving = self._spawn(self._bring_in(resident, version))
+        return resident.arriving
+
+    async def _bring_in(self, resident: Resident, version: ObjectInfo | None) -> None:
+        try:
+            await self._arrivals.bring_in(resident, version)
+        finally:
+            resident.arriving = None
+            if resident.users == 0:
+                self._unused(resident)
+
+    # --- on the way out -------------------------------------------------------------------------
+
+    def _unused(self, resident: Resident) -> None:
+        """Nobody uses it now."""
+        self._memory.changed()
+        if resident.stored is not None:
+            self._files.touch(resident.stored)
+        if not self._keep and resident.is_ready:
+            self._memory.leave(resident, self._remove(resident, "models are not kept"))
+        elif resident.stage is Stage.OUT and resident.arriving is None:
+            self._drop(resident)
+
+    def _drop(self, resident: Resident) -> None:
+        """It is not in memory any more, and nobody waits for it."""
+        if self._current.get(resident.target) is resident:
+            del self._current[resident.target]
+
+    async def _remove(self, resident: Resident, why: str) -> bool:
+        """The way out of memory and off the disk, for ``Memory.leave``."""
+        out = await self._memory.take_out(resident, why)
+        if out and resident.stored is not None and not self._is_served(resident.stored):
+            await self._files.remove(resident.stored)
+        return out
+
+    async def _retire(self, resident: Resident, why: str) -> None:
+        await resident.unused.wait()
+        if resident.is_ready and await self._memory.unload(resident, why):
+            self._record("copy_withdrawn", resident.target, text=why)
+            self._drop(resident)
+        resident.retiring = False
+
+    def _is_served(self, stored: Stored) -> bool:
+        """Whether a version is the one that requests get, or soon."""
+        wanted = (*self._current.values(), *self._replacing.values())
+        return any(one.stored and one.id == stored.id and one.holds_files for one in wanted)
+
+    # --- following the store --------------------------------------------------------------------
+
+    @property
+    def _follows(self) -> bool:
+        return self._settings.object_changes == FOLLOW
+
+    def _look_for_change(self, resident: Resident) -> None:
+        if resident.target not in self._looking:
+            self._looking.add(resident.target)
+            self._spawn(self._follow(resident))
+
+    async def _follow(self, resident: Resident) -> None:
+        """Look at a model's object; replace the model when it has changed, let it go if it has."""
+        try:
+            info = await self._files.look(resident.target, resident.url)
+            if resident.stored is not None and info.etag != resident.stored.etag:
+                await self._replace(resident, info)
+        except ObjectMissing as error:
+            self._record("object_gone", resident.target, text=str(error))
+            self._discard(resident)
+        except StoreError as error:
+            log.warning("%s: cannot be looked at: %s", resident.url, error)
+        finally:
+            self._looking.discard(resident.target)
+
+    async def _replace(self, old: Resident, version: ObjectInfo) -> None:
+        """Load another version beside the old one, then let the old one go."""
+        self._record("object_changed", old.target, text=f"etag {version.etag}")
+        new = self._replacing[old.target] = Resident(old.target, old.url)
+        try:
+            await asyncio.shield(self._bring(new, version))
+        except (ApiError, ContainerError) as error:
+            log.warning("%s: stays as it was: %s", old.url, error)
+            return
+        finally:
+            del self._replacing[old.target]
+        current = self._current.get(old.target)
+        self._current[old.target] = new
+        if current is not None and current is not new:
+            self._discard(current)
+
+    def _discard(self, resident: Resident) -> None:
+        """Let a version go that is not served any more, when nobody uses it."""
+        self._drop(resident)
+        self._old.add(resident)
+        self._spawn(self._part(resident))
+
+    async def _part(self, resident: Resident) -> None:
+        await resident.unused.wait()
+        try:
+            await self._memory.leave(resident, self._remove(resident, "it is not served any more"))
+        finally:
+            self._old.discard(resident)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()  # those who waited for it have been told
+        if error is not None and not isinstance(error, ApiError | ContainerError):
+            log.error("a model's way in or out broke off", exc_info=error)
+
+
+def _described(stored: Stored | None, resident: Resident | None) -> dict[str, Any]:
+    """A model for people: on the disk, in memory, or both."""
+    target = stored.target if stored is not None else resident.target if resident else ""
+    return {
+        "target": target,
+        "id": "" if stored is None else stored.id,
+        "state": (Stage.OUT if resident is None else resident.stage).value,
+        "bytes": 0 if stored is None else stored.bytes,
+        "last_used": None if stored is None else stored.last_used,
+        "requests": 0 if resident is None else resident.users,
+        "invokes": 0 if resident is None else resident.invokes,
+    }
+
+
+class Tenants:
+    """What a disk cache asks of the models; there before they are."""
+
+    models: Models
+
+    def pinned(self) -> Collection[str]:
+        """Ids whose directories are in use."""
+        return self.models.pinned()
+
+    async def release(self) -> bool:
+        """Unload a model, so that its directory may go."""
+        return await self.models.release()
+
+    def deleted(self, stored: Stored) -> None:
+        """A directory has been deleted to make room for another."""
+        self.models.deleted(stored)

@@ -1,0 +1,273 @@
+"""Creating, updating, resizing and deleting endpoints: what takes time, and its status meanwhile.
+
+Every step is written down before it is begun, so that another life of this process goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from endpoint.events import Events
+from endpoint.fleets.fleet import InstanceSpec
+from endpoint.instances.instance import Instance, Surroundings
+from endpoint.instances.words import Words
+from endpoint.live.endpoint import LiveEndpoint
+from endpoint.live.slot import Slot, StartFailed
+from endpoint.live.variant import Variant
+from endpoint.records import EndpointRecord, EndpointStatus, InstanceRecord, VariantState
+from endpoint.specs import NO_CONTAINER, VariantSpec, variants_of
+from endpoint.state import State
+
+log = logging.getLogger("modelyard.endpoint")
+
+# DescribeEndpoint's FailureReason has no room for more.
+_MAX_REASON = 1024
+
+_NOTHING_NEXT: dict[str, Any] = {"next_config_name": "", "next_snapshot": {}, "next_variants": ()}
+
+
+class Deployments:
+    """Carries changes of endpoints out, one at a time for each."""
+
+    def __init__(self, around: Surroundings, state: State, events: Events) -> None:
+        self._around = around
+        self._settings = around.settings
+        self._state = state
+        self._events = events
+
+    # --- what is asked --------------------------------------------------------------------------
+
+    def create(self, live: LiveEndpoint) -> None:
+        """Bring up the endpoint of a record that is Creating."""
+        self._begin(live, self._create(live))
+
+    def update(self, live: LiveEndpoint) -> None:
+        """Go over to the next configuration of a record that is Updating."""
+        self._begin(live, self._update(live))
+
+    def resize(self, live: LiveEndpoint) -> None:
+        """Change weights and instance counts to those that the record has next."""
+        self._begin(live, self._resize(live))
+
+    def resume(self, live: LiveEndpoint) -> None:
+        """Bring an endpoint back as it was, and go on with what was being done to it."""
+        self._begin(live, self._resume(live))
+
+    def delete(self, live: LiveEndpoint, gone: Callable[[], None]) -> None:
+        """End an endpoint; ``gone`` is called when its record is removed."""
+        if live.change is not None:
+            live.change.cancel()
+        self._begin(live, self._delete(live, gone, live.change))
+
+    async def halt_strays(self, current: Mapping[str, Collection[int]]) -> None:
+        """Stop instances of an earlier life that are in no generation of their endpoint's."""
+        for record in self._state.instances.all():
+            if record.generation not in current.get(record.endpoint, ()):
+                await self._halt_stray(record)
+
+    # --- what becomes of it ---------------------------------------------------------------------
+
+    def _begin(self, live: LiveEndpoint, change: Coroutine[Any, Any, None]) -> None:
+        live.change = asyncio.create_task(self._carry_out(live, change))
+
+    async def _carry_out(self, live: LiveEndpoint, change: Coroutine[Any, Any, None]) -> None:
+        try:
+            await change
+        except Exception as error:
+            log.exception("endpoint %s: a change failed", live.name)
+            self._set(live, EndpointStatus.FAILED, failure=f"{type(error).__name__}: {error}")
+
+    async def _create(self, live: LiveEndpoint) -> None:
+        record = self._record(live)
+        try:
+            await self._bring_up(live.variants, record)
+        except StartFailed as error:
+            await self._end(live.variants)
+            self._set(live, EndpointStatus.FAILED, failure=str(error)[:_MAX_REASON])
+        else:
+            self._set(live, EndpointStatus.IN_SERVICE, failure="")
+
+    async def _resume(self, live: LiveEndpoint) -> None:
+        record = self._record(live)
+        if record.status == EndpointStatus.CREATING:
+            await self._create(live)
+            return
+        live.variants |= self._variants(record)
+        for state in record.variants:
+            live.variants[state.name].fill(state.instance_count)
+        if record.next_config_name:
+            await self._update(live)
+        elif record.next_variants:
+            await self._resize(live)
+        elif record.status != EndpointStatus.IN_SERVICE:
+            self._set(live, EndpointStatus.IN_SERVICE)
+
+    async def _update(self, live: LiveEndpoint) -> None:
+        record = self._record(live)
+        following = msgspec.structs.replace(
+            record,
+            config_name=record.next_config_name,
+            snapshot=record.next_snapshot,
+            variants=record.next_variants,
+            generation=record.generation + 1,
+            failure="",
+            **_NOTHING_NEXT,
+        )
+        new: dict[str, Variant] = {}
+        try:
+            await self._bring_up(new, following)
+        except asyncio.CancelledError:
+            await self._end(new)
+            raise
+        except StartFailed as error:
+            self._set(live, EndpointStatus.ROLLING_BACK)
+            await self._end(new)
+            failure = str(error)[:_MAX_REASON]
+            self._set(live, EndpointStatus.IN_SERVICE, **_NOTHING_NEXT, failure=failure)
+            return
+        old, live.variants = live.variants, new
+        self._state.endpoints.put(following)
+        await self._end(old)
+        self._set(live, EndpointStatus.IN_SERVICE)
+
+    async def _resize(self, live: LiveEndpoint) -> None:
+        failure = ""
+        for state in self._record(live).next_variants:
+            variant = live.variants[state.name]
+            variant.desired_weight = state.weight
+            variant.tell(EndpointStatus.UPDATING)
+            try:
+                await variant.resize(state.instance_count)
+            except StartFailed as error:
+                failure = str(error)[:_MAX_REASON]
+                self._set(live, EndpointStatus.ROLLING_BACK)
+            else:
+                variant.weight = state.weight
+            variant.desired_weight = variant.weight
+            variant.tell("")
+        now = tuple(
+            VariantState(one.spec.name, one.weight, one.desired_count)
+            for one in live.variants.values()
+        )
+        self._set(live, EndpointStatus.IN_SERVICE, variants=now, next_variants=(), failure=failure)
+
+    async def _delete(
+        self, live: LiveEndpoint, gone: Callable[[], None], before: asyncio.Task[None] | None
+    ) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        await self._end(live.variants)
+        for record in self._state.instances.all():  # of a fleet that was on its way
+            if record.endpoint == live.name:
+                await self._halt_stray(record)
+        self._state.endpoints.remove(live.name)
+        self._events.of(live.name)("endpoint_status", text="Deleted")
+        gone()
+
+    # --- fleets ---------------------------------------------------------------------------------
+
+    async def _bring_up(self, into: dict[str, Variant], record: EndpointRecord) -> None:
+        """Start all variants of a record. Raises StartFailed; then some may have started."""
+        into |= self._variants(record)
+        for variant in into.values():
+            variant.tell(EndpointStatus.CREATING)
+        starts = [into[state.name].resize(state.instance_count) for state in record.variants]
+        for outcome in await asyncio.gather(*starts, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        for variant in into.values():
+            variant.tell("")
+
+    async def _end(self, variants: dict[str, Variant]) -> None:
+        for variant in variants.values():
+            variant.tell(EndpointStatus.DELETING)
+        await asyncio.gather(*(variant.close() for variant in variants.values()))
+        variants.clear()
+
+    def _variants(self, record: EndpointRecord) -> dict[str, Variant]:
+        """The variants of a record, without instances."""
+        specs = {spec.name: spec for spec in variants_of(record.snapshot)}
+        return {
+            state.name: self._variant(record, specs[state.name], state.weight)
+            for state in record.variants
+        }
+
+    def _variant(self, endpoint: EndpointRecord, spec: VariantSpec, weight: float) -> Variant:
+        tell = self._events.of(endpoint.name, spec.name)
+        words = Words(
+            container=spec.container.shown,
+            log_arn=f"arn:aws:logs:{self._settings.region}:{self._settings.account}:log-group:"
+            f"/aws/sagemaker/Endpoints/{endpoint.name}",
+            log_place=str(self._directory / f"{endpoint.name}.{spec.name}.*" / "log"),
+        )
+
+        def make_slot(number: int, changed: Callable[[], None], *, patient: bool) -> Slot:
+            record = InstanceRecord(
+                id=f"{endpoint.name}.{spec.name}.{endpoint.generation}.{number}",
+                endpoint=endpoint.name,
+                variant=spec.name,
+                generation=endpoint.generation,
+                slot=number,
+                handle={},
+            )
+            heard = self._events.of(endpoint.name, spec.name, record.id)
+
+            def make() -> Instance:
+                return Instance(self._spec(record.id, spec), spec, self._around, words, heard)
+
+            return Slot(
+                record, self._state.instances, make, heard, changed=changed, patient=patient
+            )
+
+        return Variant(spec, weight, make_slot, self._settings, words, tell)
+
+    def _spec(self, instance_id: str, spec: VariantSpec) -> InstanceSpec:
+        return InstanceSpec(
+            id=instance_id,
+            container=spec.container,
+            instance_type=spec.instance_type,
+            directory=self._directory / instance_id,
+            memory_limit_bytes=self._settings.instance_memory_bytes or None,
+        )
+
+    async def _halt_stray(self, record: InstanceRecord) -> None:
+        spec = InstanceSpec(
+            id=record.id,
+            container=NO_CONTAINER,
+            instance_type="",
+            directory=self._directory / record.id,
+            memory_limit_bytes=None,
+        )
+        found = await self._around.fleet.adopt(spec, record.handle)
+        if found is not None:
+            await found.stop(self._settings.stop_timeout_seconds)
+        await asyncio.to_thread(shutil.rmtree, spec.directory, ignore_errors=True)
+        self._state.instances.remove(record.id)
+
+    @property
+    def _directory(self) -> Path:
+        return Path(self._settings.data_dir).absolute() / "instances"
+
+    # --- records --------------------------------------------------------------------------------
+
+    def _record(self, live: LiveEndpoint) -> EndpointRecord:
+        record = self._state.endpoints.get(live.name)
+        assert record is not None
+        return record
+
+    def _set(self, live: LiveEndpoint, status: str, **changes: Any) -> None:
+        """Note an endpoint's new status, and what else is new of it."""
+        changed = msgspec.structs.replace(
+            self._record(live), status=status, modified=time.time(), **changes
+        )
+        self._state.endpoints.put(changed)
+        text = f"{status}: {changed.failure}" if changed.failure else status
+        self._events.of(live.name)("endpoint_status", text=text)

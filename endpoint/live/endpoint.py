@@ -1,0 +1,69 @@
+"""An endpoint that runs: its variants, and which of them takes a request."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from endpoint.errors import ServiceUnavailable, ValidationError
+from endpoint.invocation import Invocation, Reply
+from endpoint.live.variant import Variant
+from endpoint.routing.variants import pick
+from endpoint.specs import Mode
+
+
+class LiveEndpoint:
+    """An endpoint. ``variants`` are those that take requests; an update replaces all at once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.variants: dict[str, Variant] = {}
+        # Creating, updating or deleting it; one at a time.
+        self.change: asyncio.Task[None] | None = None
+
+    async def invoke(self, invocation: Invocation, deadline: float) -> Reply:
+        """A container's answer. Raises ApiError."""
+        variant = self._variant_for(invocation)
+        _check_target(invocation, variant)
+        answer = await variant.invoke(invocation, deadline)
+        return Reply(answer.status, answer.headers, answer.body, variant.spec.name)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """The variants for ``GET /status``."""
+        return [variant.summary() for variant in self.variants.values()]
+
+    def _variant_for(self, invocation: Invocation) -> Variant:
+        wanted = invocation.target_variant
+        if wanted is not None:
+            if wanted not in self.variants:
+                raise ValidationError(
+                    f"Variant {wanted} not found in endpoint {self.name}; its variants are "
+                    f"{', '.join(self.variants)}."
+                )
+            return self.variants[wanted]
+        if len(self.variants) == 1:
+            (only,) = self.variants.values()
+            return only
+        name = pick(
+            [(one.spec.name, one.weight) for one in self.variants.values()], random.random()
+        )
+        if name is None:
+            raise ServiceUnavailable(
+                f"No variant of endpoint {self.name} has a weight above 0; TargetVariant names one."
+            )
+        return self.variants[name]
+
+
+def _check_target(invocation: Invocation, variant: Variant) -> None:
+    multi = variant.spec.container.mode is Mode.MULTI
+    if multi and invocation.target_model is None:
+        raise ValidationError(
+            f"Request {invocation.request_id} is missing a target model header: endpoint "
+            f"{invocation.endpoint} has many models, and TargetModel names one of them."
+        )
+    if not multi and invocation.target_model is not None:
+        raise ValidationError(
+            f"Endpoint {invocation.endpoint} is not a multi-model endpoint and does not support "
+            "target model header."
+        )

@@ -1,0 +1,131 @@
+"""A place for one instance of a variant: keeps an instance in it, whatever becomes of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable
+
+import msgspec
+
+from endpoint.events import Record
+from endpoint.fleets.fleet import FleetError
+from endpoint.instances.health import NotHealthy
+from endpoint.instances.instance import Instance, State
+from endpoint.records import InstanceRecord
+from endpoint.state import Table
+
+log = logging.getLogger("modelyard.endpoint")
+
+# Between attempts to start an instance in the place of one that was lost.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 60.0
+
+
+class StartFailed(Exception):
+    """Raised when an instance cannot be started; the text is for the user."""
+
+
+class Slot:
+    """Starts an instance, replaces it when it is lost. ``record`` says whose it is."""
+
+    def __init__(
+        self,
+        record: InstanceRecord,
+        table: Table[InstanceRecord],
+        make: Callable[[], Instance],
+        tell: Record,
+        *,
+        changed: Callable[[], None],
+        patient: bool,
+    ) -> None:
+        """``changed`` is called when there is an instance to send requests to, or is no more.
+
+        ``patient``: a first instance that does not come up is tried again and again, as later ones
+        are in any case.
+        """
+        self._patient = patient
+        self._record = record
+        self._table = table
+        self._make = make
+        self._tell = tell
+        self._changed = changed
+        self.instance = make()
+        self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keeping = asyncio.create_task(self._keep())
+
+    @property
+    def number(self) -> int:
+        """Of this slot among those of its variant."""
+        return self._record.slot
+
+    async def started(self) -> None:
+        """Return when the first instance serves. Raises StartFailed when it does not come to it."""
+        await asyncio.shield(self._first)
+
+    async def vacate(self, drain_seconds: float) -> None:
+        """Let the instance finish what it has, stop it, and remove all of it."""
+        await self._end_keeping()
+        self.instance.drain()
+        self._changed()
+        await self.instance.drained(drain_seconds)
+        await self.instance.stop()
+        await asyncio.to_thread(shutil.rmtree, self.instance.spec.directory, ignore_errors=True)
+        self._table.remove(self._record.id)
+
+    async def halt(self) -> None:
+        """Stop the instance; its files stay for the next time."""
+        await self._end_keeping()
+        await self.instance.stop()
+        self._table.remove(self._record.id)
+
+    async def let_go(self) -> None:
+        """Leave the instance running, for another life of this process."""
+        await self._end_keeping()
+        await self.instance.let_go()
+
+    async def _end_keeping(self) -> None:
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
+        if not self._first.done():
+            self._first.cancel()
+
+    async def _keep(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._bring_up()
+            except (FleetError, NotHealthy, OSError) as error:
+                await self.instance.stop(at_once=True)
+                if not self._patient and not self._first.done():
+                    self._first.set_exception(StartFailed(str(error)))
+                    self._first.exception()  # whoever waits is told; nobody may wait
+                    return
+                self._tell("instance_lost", text=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                pause = _FIRST_PAUSE_SECONDS
+                await self._serve()
+            self.instance = self._make()
+
+    async def _bring_up(self) -> None:
+        known = self._table.get(self._record.id)
+        # Before it is started, so that no container is ever there of which nobody knows.
+        self._table.put(known or self._record)
+        handle = await self.instance.start(None if known is None else known.handle)
+        self._table.put(msgspec.structs.replace(self._record, handle=dict(handle)))
+        await self.instance.until_healthy()
+
+    async def _serve(self) -> None:
+        if not self._first.done():
+            self._first.set_result(None)
+        self._changed()
+        await self.instance.lost()
+        self._changed()
+        await self.instance.stop(at_once=True)
+
+    @property
+    def serving(self) -> Instance | None:
+        """The instance, while requests may be sent to it."""
+        return self.instance if self.instance.state is State.SERVING else None

@@ -1,0 +1,216 @@
+"""A production variant that runs: its slots, and the way of a request to one of its instances."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from endpoint.api.backend import VariantSummary
+from endpoint.errors import ServiceUnavailable
+from endpoint.events import Record
+from endpoint.instances.container_client import Answer, ContainerLost, ContainerUnreachable
+from endpoint.instances.instance import Instance
+from endpoint.instances.words import Words
+from endpoint.invocation import Invocation
+from endpoint.live.hot_models import HotModels
+from endpoint.live.slot import Slot, StartFailed
+from endpoint.routing.places import Where, choose
+from endpoint.settings import EndpointSettings
+from endpoint.specs import Mode, Routing, VariantSpec
+
+# A request whose instances were all lost with it is given up after so many.
+_MOST_LOSSES = 3
+
+# Between two looks for an instance when all that are known do not answer.
+_PAUSE_SECONDS = 0.1
+
+
+class MakeSlot(Protocol):
+    """Makes a slot, which begins to fill itself."""
+
+    def __call__(self, number: int, changed: Callable[[], None], *, patient: bool) -> Slot:
+        """``changed`` and ``patient`` are those of ``Slot``."""
+
+
+class Variant:
+    """A variant of an endpoint, without instances at first."""
+
+    def __init__(
+        self,
+        spec: VariantSpec,
+        weight: float,
+        make_slot: MakeSlot,
+        settings: EndpointSettings,
+        words: Words,
+        record: Record,
+    ) -> None:
+        self.spec = spec
+        self.weight = weight
+        self.desired_weight = weight
+        self.desired_count = 0
+        self.status = ""
+        self.status_since = time.time()
+        self._make_slot = make_slot
+        self._settings = settings
+        self._words = words
+        self._slots: dict[int, Slot] = {}
+        self._change = asyncio.Event()
+        self._hot = HotModels(settings, record, self.serving)
+        self._balancing = asyncio.create_task(self._hot.run())
+
+    # --- its instances --------------------------------------------------------------------------
+
+    async def resize(self, count: int) -> None:
+        """Have so many instances; returns when the new ones serve and the others are gone.
+
+        Raises StartFailed, and then what was started for it is gone.
+        """
+        self.desired_count = count
+        numbers = sorted(self._slots)
+        new = self._start_slots(count - len(numbers), patient=False)
+        try:
+            for slot in new:
+                await slot.started()
+        except StartFailed:
+            self.desired_count = len(numbers)
+            await self._vacate(new)
+            raise
+        await self._vacate([self._slots[number] for number in numbers[count:]])
+
+    def fill(self, count: int) -> None:
+        """Have so many instances sometime: requests that come before wait for the first."""
+        self.desired_count = count
+        self._start_slots(count, patient=True)
+
+    async def close(self) -> None:
+        """Let all instances finish what they have, and remove them."""
+        self._balancing.cancel()
+        await self._vacate(list(self._slots.values()))
+
+    async def halt(self) -> None:
+        """Stop all instances; they are started again in another life of this process."""
+        self._balancing.cancel()
+        await asyncio.gather(*(slot.halt() for slot in self._slots.values()))
+
+    async def let_go(self) -> None:
+        """Leave all instances running, to be found in another life of this process."""
+        self._balancing.cancel()
+        await asyncio.gather(*(slot.let_go() for slot in self._slots.values()))
+
+    def serving(self) -> list[Instance]:
+        """Instances that requests may be sent to."""
+        return [slot.serving for slot in self._slots.values() if slot.serving is not None]
+
+    def _start_slots(self, count: int, *, patient: bool) -> list[Slot]:
+        """Add so many slots, with the lowest numbers that are free."""
+        free = (number for number in itertools.count() if number not in self._slots)
+        numbers = list(itertools.islice(free, max(count, 0)))
+        new = {
+            number: self._make_slot(number, self._changed, patient=patient) for number in numbers
+        }
+        self._slots |= new
+        return list(new.values())
+
+    async def _vacate(self, slots: Iterable[Slot]) -> None:
+        drain = self._settings.invoke_timeout_seconds
+        leaving = list(slots)
+        await asyncio.gather(*(slot.vacate(drain) for slot in leaving))
+        for slot in leaving:
+            del self._slots[slot.number]
+
+    def _changed(self) -> None:
+        self._change.set()
+
+    # --- requests -------------------------------------------------------------------------------
+
+    async def invoke(self, invocation: Invocation, deadline: float) -> Answer:
+        """A container's answer, which is no error; ``deadline`` is by the loop's clock.
+
+        Raises ApiError.
+        """
+        target = invocation.target_model
+        if target is None:
+            return await self._invoke(invocation, deadline)
+        with self._hot.counting(target):
+            return await self._invoke(invocation, deadline)
+
+    async def _invoke(self, invocation: Invocation, deadline: float) -> Answer:
+        avoided: set[Instance] = set()
+        losses = 0
+        while True:
+            instance = await self._instance_for(invocation, avoided, deadline)
+            avoided.add(instance)
+            try:
+                return await instance.invoke(invocation, deadline)
+            except ContainerUnreachable:
+                continue
+            except ContainerLost as error:
+                losses += 1
+                if not self._settings.retry_lost_requests or losses == _MOST_LOSSES:
+                    raise self._words.lost(str(error)) from None
+
+    async def _instance_for(
+        self, invocation: Invocation, avoided: set[Instance], deadline: float
+    ) -> Instance:
+        """An instance; one that was ``avoided`` only if there is no other after a while."""
+        while not (there := [one for one in self.serving() if one not in avoided]):
+            avoided.clear()
+            await self._wait_for_change(deadline)
+        if self.spec.container.mode is Mode.MULTI and invocation.target_model is not None:
+            return self._route(invocation.target_model, there)
+        if self.spec.routing is Routing.RANDOM:
+            return random.choice(there)
+        return min(there, key=lambda instance: instance.requests)
+
+    def _route(self, target: str, there: list[Instance]) -> Instance:
+        """Where a model is nearest. What places cost is only asked for when none holds it."""
+        if len(there) == 1:
+            return there[0]
+        near = [one for one in there if one.where(target) <= Where.LOADING]
+        places = [one.place(target) for one in near or there]
+        name = choose(places, key=target, routing=self.spec.routing, dice=random.random())
+        return next(one for one in there if one.spec.id == name)
+
+    async def _wait_for_change(self, deadline: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= deadline or not self._slots:
+            raise ServiceUnavailable(
+                f"Variant {self.spec.name} has no instance that could take the request; those that "
+                "were lost are being replaced. Try again."
+            )
+        self._change.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(_PAUSE_SECONDS, deadline - now)):
+                await self._change.wait()
+
+    # --- for people -----------------------------------------------------------------------------
+
+    def tell(self, status: str) -> None:
+        """What is being done with it; "" when nothing is."""
+        self.status, self.status_since = status, time.time()
+
+    def described(self) -> VariantSummary:
+        """This variant for DescribeEndpoint."""
+        return VariantSummary(
+            spec=self.spec,
+            current_weight=self.weight,
+            desired_weight=self.desired_weight,
+            current_instance_count=len(self.serving()),
+            desired_instance_count=self.desired_count,
+            status=self.status,
+            status_since=self.status_since,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """This variant for ``GET /status``."""
+        return {
+            "name": self.spec.name,
+            "weight": self.weight,
+            "desired_instances": self.desired_count,
+            "instances": [slot.instance.summary() for slot in self._slots.values()],
+        }

@@ -1,0 +1,192 @@
+"""All endpoints of this process: the ``Backend`` of the APIs, and what a restart brings back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from endpoint.api.backend import VariantSummary
+from endpoint.errors import ValidationError, ValidationException
+from endpoint.events import Events
+from endpoint.fleets.fleet import Fleet, FleetError
+from endpoint.instances.container_client import open_session
+from endpoint.instances.instance import Surroundings
+from endpoint.invocation import Invocation, Reply
+from endpoint.live.deployments import Deployments
+from endpoint.live.endpoint import LiveEndpoint
+from endpoint.objects.store import ObjectStore, StoreError
+from endpoint.records import EndpointRecord, EndpointStatus, VariantState
+from endpoint.settings import EndpointSettings
+from endpoint.specs import ContainerSpec, Mode
+from endpoint.state import State
+
+
+class Platform:
+    """The endpoints. To be made on the loop that it runs on; ``start`` comes first."""
+
+    def __init__(
+        self, settings: EndpointSettings, state: State, fleet: Fleet, store: ObjectStore
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._fleet = fleet
+        self._store = store
+        self._events = Events()
+        self._session = open_session()
+        around = Surroundings(settings, fleet, store, self._session)
+        self._deployments = Deployments(around, state, self._events)
+        self._live: dict[str, LiveEndpoint] = {}
+
+    # --- its life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Go on where an earlier life of this process ended, whatever it was doing."""
+        records = self._state.endpoints.all()
+        for record in records:
+            self._resume(record)
+        await self._deployments.halt_strays(
+            {record.name: _generations(record) for record in records}
+        )
+
+    async def close(self, *, stop_instances: bool) -> None:
+        """End. Instances are stopped, or left for another life of this process to find."""
+        for live in self._live.values():
+            if live.change is not None:
+                live.change.cancel()
+        changes = [live.change for live in self._live.values() if live.change is not None]
+        await asyncio.gather(*changes, return_exceptions=True)
+        variants = [one for live in self._live.values() for one in live.variants.values()]
+        ways = [one.halt() if stop_instances else one.let_go() for one in variants]
+        await asyncio.gather(*ways)
+        await self._session.close()
+
+    def _resume(self, record: EndpointRecord) -> None:
+        live = self._live[record.name] = LiveEndpoint(record.name)
+        match record.status:
+            case EndpointStatus.FAILED:
+                pass
+            case EndpointStatus.DELETING:
+                self._deployments.delete(live, lambda: self._forget(record.name))
+            case _:
+                self._deployments.resume(live)
+
+    # --- what the APIs ask ----------------------------------------------------------------------
+
+    async def check_container(self, container: ContainerSpec) -> None:
+        """Raise ValidationException unless image and models could be served."""
+        try:
+            await self._fleet.check(container)
+            if container.mode is Mode.MULTI:
+                await self._store.has_prefix(container.model_data_url)
+            elif container.model_data_url:
+                await self._store.head(container.model_data_url)
+        except FleetError as error:
+            raise ValidationException(str(error)) from error
+        except StoreError as error:
+            raise ValidationException(
+                f"Could not access model data at {container.model_data_url}. Please ensure that "
+                "the role exists and that its policy allows s3:GetObject and s3:ListBucket, and "
+                f"that the location is right. ({error})"
+            ) from error
+
+    def create(self, record: EndpointRecord) -> None:
+        """Store the record, which is Creating, and start its instances."""
+        snapshot = self._snapshot(record.config_name)
+        self._state.endpoints.put(msgspec.structs.replace(record, snapshot=snapshot))
+        live = self._live[record.name] = LiveEndpoint(record.name)
+        self._deployments.create(live)
+
+    def update(self, name: str, config_name: str, variants: Sequence[VariantState]) -> None:
+        """Bring up the variants of another configuration, then let the old ones go."""
+        self._note(
+            name,
+            status=EndpointStatus.UPDATING,
+            next_config_name=config_name,
+            next_snapshot=self._snapshot(config_name),
+            next_variants=tuple(variants),
+            failure="",
+        )
+        self._deployments.update(self._live[name])
+
+    def set_capacities(self, name: str, variants: Sequence[VariantState]) -> None:
+        """Change weights and instance counts; all variants of the endpoint are given."""
+        self._note(name, status=EndpointStatus.UPDATING, next_variants=tuple(variants), failure="")
+        self._deployments.resize(self._live[name])
+
+    def delete(self, name: str) -> None:
+        """Stop its instances, then remove the record."""
+        self._note(name, status=EndpointStatus.DELETING)
+        self._deployments.delete(self._live[name], lambda: self._forget(name))
+
+    def variants(self, name: str) -> list[VariantSummary]:
+        """The variants as they are now; [] before its instances are there."""
+        live = self._live.get(name)
+        return [] if live is None else [one.described() for one in live.variants.values()]
+
+    async def invoke(self, invocation: Invocation) -> Reply:
+        """Raises ApiError. Its endpoint, variant and model need not be there."""
+        deadline = asyncio.get_running_loop().time() + self._settings.invoke_timeout_seconds
+        live = self._live.get(invocation.endpoint)
+        if live is None or not live.variants:
+            raise self._not_in_service(invocation.endpoint)
+        return await live.invoke(invocation, deadline)
+
+    async def status(self, since: int) -> dict[str, Any]:
+        """Everything that runs, for people: endpoints, instances, models, events after a number."""
+        return {
+            "endpoints": [
+                {
+                    "name": record.name,
+                    "status": record.status,
+                    "variants": self._live[record.name].summary(),
+                }
+                for record in self._state.endpoints.all()
+            ],
+            "events": self._events.since(since),
+        }
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _not_in_service(self, name: str) -> ValidationError:
+        record = self._state.endpoints.get(name)
+        if record is None:
+            return ValidationError(
+                f"Endpoint {name} of account {self._settings.account} not found."
+            )
+        return ValidationError(
+            f"Endpoint {name} of account {self._settings.account} is not in service: its status "
+            f"is {record.status}{'. ' + record.failure if record.failure else ''}"
+        )
+
+    def _snapshot(self, config_name: str) -> dict[str, Any]:
+        """A configuration and its models as they are now. Raises ValidationException."""
+        config = self._state.configs.get(config_name)
+        if config is None:
+            raise ValidationException(f'Could not find endpoint configuration "{config_name}".')
+        models = {}
+        for variant in config.request["ProductionVariants"]:
+            model = self._state.models.get(variant["ModelName"])
+            if model is None:
+                raise ValidationException(f'Could not find model "{variant["ModelName"]}".')
+            models[model.name] = model.request
+        return {"config": config.request, "models": models}
+
+    def _note(self, name: str, **changes: Any) -> None:
+        record = self._state.endpoints.get(name)
+        assert record is not None
+        self._state.endpoints.put(msgspec.structs.replace(record, modified=time.time(), **changes))
+
+    def _forget(self, name: str) -> None:
+        self._live.pop(name, None)
+
+
+def _generations(record: EndpointRecord) -> set[int]:
+    """The fleets of an endpoint whose instances may go on after a restart."""
+    if record.status in (EndpointStatus.FAILED, EndpointStatus.DELETING):
+        return set()
+    following = {record.generation + 1} if record.next_config_name else set()
+    return {record.generation} | following

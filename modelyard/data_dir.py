@@ -1,0 +1,132 @@
+"""The directory of one endpoint, for those who are not the endpoint: does it run, and where?
+
+Whoever runs it holds a lock, so nobody has to guess whether a process id still means anything. What
+it says about itself stays when it is killed, for ``modelyard down`` to find what is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+# Two that look at the lock at the same moment are in each other's way for less than this.
+_LOCK_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
+
+
+class DataDirError(Exception):
+    """Raised for a directory that cannot be used; the text says what to do."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a running endpoint says about itself.
+
+    ``s3`` is the URL of the object store, "" for AWS's own; ``region`` is that of both. ``settings``
+    are those that differ from the defaults, as options.
+    """
+
+    pid: int
+    url: str
+    s3: str
+    region: str
+    settings: dict[str, str]
+
+
+class DataDir:
+    """A data directory, which need not be there."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).absolute()
+        self.log = self.path / "log"
+        self._lock = self.path / "lock"
+        self._running = self.path / "running.json"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether an endpoint has ever used it."""
+        return self._lock.exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else runs on it meanwhile. Raises DataDirError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = self._lock.open("a+")
+        except OSError as error:
+            raise DataDirError(
+                f"{self.path} cannot be used ({error.strerror}); make it writable, or give another "
+                "--data-dir"
+            ) from error
+        with file:
+            if not _within(_LOCK_SECONDS, lambda: _lock(file.fileno(), fcntl.LOCK_EX)):
+                raise DataDirError(f"another endpoint runs on {self.path}; give another --data-dir")
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            self._running.unlink(missing_ok=True)
+            yield
+            self._running.unlink(missing_ok=True)  # unless it failed: there may be something left
+
+    def announce(self, running: Running) -> None:
+        """Tell others, by whoever holds the lock."""
+        written = self._running.with_suffix(".new")
+        written.write_bytes(msgspec.json.encode(running))
+        written.replace(self._running)
+
+    def holder(self) -> int | None:
+        """The process that runs on it, be it ready or not; None if there is none."""
+        with suppress(FileNotFoundError), self._lock.open() as file:
+            if not _lock(file.fileno(), fcntl.LOCK_SH):
+                text = file.read()
+                return int(text) if text.isdecimal() else 0  # 0: it is about to write it
+        return None
+
+    def running(self) -> Running | None:
+        """What runs on it and is ready."""
+        return self.last() if self.holder() else None
+
+    def last(self) -> Running | None:
+        """What ran on it last, if it was killed; or what runs on it now."""
+        try:
+            return msgspec.json.decode(self._running.read_bytes(), type=Running)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def wait_until_free(self, timeout_seconds: float) -> bool:
+        """Whether nobody runs on it after at most this time."""
+        return _within(timeout_seconds, lambda: self.holder() is None)
+
+    def wait_until_running(self, timeout_seconds: float, ended: Callable[[], bool]) -> Running | None:
+        """What is ready after at most this time; None too when ``ended`` says it will not be."""
+        _within(timeout_seconds, lambda: self.running() is not None or ended())
+        return self.running()
+
+    def remove(self) -> None:
+        """Delete it with all that is in it; only what an endpoint has used."""
+        if self.is_ours:
+            shutil.rmtree(self.path)
+
+
+def _lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Whether it comes to hold."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True

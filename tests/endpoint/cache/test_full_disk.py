@@ -1,0 +1,115 @@
+"""The disk has less space than the budget allows: a real small file system."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from archives.errors import DiskFull
+from endpoint.cache.disk_cache import DiskCache
+from tests.endpoint.cache.parts import Users, add, files_in, id_of, model, targets
+
+MIB = 1 << 20
+
+# Extraction leaves 64 MiB free.
+_SIZE = 84 * MIB
+
+
+def _mount(directory: Path, size: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("file systems cannot be mounted here")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    _mount(directory, _SIZE)
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_what_nobody_needs_goes_when_the_disk_is_full(small_disk: Path) -> None:
+    async def work() -> None:
+        users = Users()
+        cache = DiskCache(small_disk / "models", 1000 * MIB, users)
+        await cache.open()
+        for number in (1, 2, 3):
+            await add(cache, number, 6 * MIB)
+        users.busy = {id_of(2)}
+        await add(cache, 4, 8 * MIB)
+        assert targets(cache) == ["2.tar.gz", "4.tar.gz"]
+        assert files_in(cache.path(id_of(4))) == model(4, 8 * MIB)
+        assert cache.used_bytes == 14 * MIB
+        users.busy, users.idle = {id_of(2)}, [id_of(4)]
+        await add(cache, 5, 10 * MIB)  # somebody in memory must go first
+        assert targets(cache) == ["2.tar.gz", "5.tar.gz"]
+        await cache.close()
+
+    asyncio.run(work())
+
+
+def test_a_full_disk_of_models_in_use_is_an_error_that_leaves_nothing(small_disk: Path) -> None:
+    async def work() -> None:
+        users = Users()
+        cache = DiskCache(small_disk / "models", 1000 * MIB, users)
+        await cache.open()
+        await add(cache, 1, 15 * MIB)
+        users.busy = {id_of(1)}
+        with pytest.raises(DiskFull, match="bytes left"):
+            await add(cache, 2, 10 * MIB)
+        assert targets(cache) == ["1.tar.gz"]
+        assert cache.used_bytes == 15 * MIB
+        assert [path.name for path in (small_disk / "models").iterdir()] == [id_of(1)]
+        await cache.close()
+
+    asyncio.run(work())
+
+
+def test_a_disk_without_a_byte_left_says_so(small_disk: Path) -> None:
+    async def work() -> None:
+        cache = DiskCache(small_disk / "models", 1000 * MIB, Users())
+        await cache.open()
+        await add(cache, 1, MIB)
+        with (small_disk / "others").open("wb") as file, suppress(OSError):
+            while True:
+                file.write(bytes(MIB))
+        with pytest.raises(DiskFull):
+            await add(cache, 2, MIB)
+        (small_disk / "others").unlink()
+        await add(cache, 3, MIB)
+        assert targets(cache) == ["3.tar.gz"]
+        await cache.close()
+
+    asyncio.run(work())
+
+
+def test_what_cannot_be_deleted_still_counts(small_disk: Path) -> None:
+    async def work() -> None:
+        cache = DiskCache(small_disk / "models", 1000, Users())
+        await cache.open()
+        await add(cache, 1, 600)
+        held = cache.path(id_of(1)) / "held"
+        held.mkdir()
+        _mount(held, MIB)
+        (held / "file").write_bytes(b"x" * 500)
+        try:
+            await cache.remove(id_of(1))
+            assert cache.get(id_of(1)) is None
+            assert cache.used_bytes == 0  # all but the mount's own file went
+            await add(cache, 1, 600)
+        finally:
+            for left in (small_disk / "models").glob(".leaving-*/model/held"):
+                subprocess.run(["umount", "--lazy", str(left)], check=True)
+        await cache.close()
+
+    asyncio.run(work())
