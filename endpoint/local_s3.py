@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-from endpoint.fleets.ports import HOST, free_blocks, is_free
+from endpoint.fleets.ports import HOST, can_listen, free_blocks
 from endpoint.processes import Process, Record, kill_marked
 
 START_SECONDS = 60.0
@@ -47,7 +47,7 @@ class LocalS3:
             )
         await asyncio.to_thread(kill_marked, _mark(directory))
         port = port or next(free_blocks()).port
-        if not is_free(port):
+        if not can_listen(port):
             raise LocalS3Error(f"port {port} of {HOST}, for an S3, is in use by another server")
         started = cls(_start(directory, environment, port), port)
         try:

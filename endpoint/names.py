@@ -34,7 +34,8 @@ class Names:
 
     def log_group(self, endpoint: str) -> str:
         """Of the logs of an endpoint's containers."""
-        return f"arn:aws:logs:{self.region}:{self.account}:log-group:/aws/sagemaker/Endpoints/{endpoint}"
+        group = f"/aws/sagemaker/Endpoints/{endpoint}"
+        return f"arn:aws:logs:{self.region}:{self.account}:log-group:{group}"
 
     def parse(self, arn: str) -> tuple[str, str] | None:
         """The kind and name in an ARN of this account and region, else None."""

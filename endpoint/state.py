@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -22,18 +22,14 @@ from endpoint.records import Definition, EndpointRecord, InstanceRecord
 R = TypeVar("R", bound=msgspec.Struct)
 
 # Marks the file as ours (PRAGMA application_id): "Myrd".
-_APPLICATION_ID = 0x4D797264
+_OURS = 0x4D797264
 
 # What brings a file from each version to the next; a new one goes to the end. PRAGMA user_version
 # counts those that a file has seen.
 _MIGRATIONS = (
-    (
-        "CREATE TABLE models (name TEXT NOT NULL PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE configs (name TEXT NOT NULL PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE endpoints (name TEXT NOT NULL PRIMARY KEY, record BLOB NOT NULL) "
-        "WITHOUT ROWID",
-        "CREATE TABLE instances (name TEXT NOT NULL PRIMARY KEY, record BLOB NOT NULL) "
-        "WITHOUT ROWID",
+    tuple(
+        f"CREATE TABLE {table} (name TEXT NOT NULL PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID"
+        for table in ("models", "configs", "endpoints", "instances")
     ),
 )
 
@@ -151,46 +147,44 @@ def _opened(path: Path) -> sqlite3.Connection:
             # The lock comes with the first statement that reads, and stays. No shared memory is
             # needed then, so the file may be on a network's disk, too.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            _migrate(database, path)
+            database.execute("BEGIN EXCLUSIVE")
+            _migrate(database, _version(database, path))
+            database.execute("COMMIT")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
-            _check(database, path)
         except BaseException:
             database.close()
             raise
         return database
 
 
-def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema to the newest version: all of it, or nothing."""
-    database.execute("BEGIN EXCLUSIVE")
-    with closing(database.cursor()) as cursor:
-        version = _number(cursor, "user_version")
-        tables = _number(cursor, "schema_version")
-        if tables and _number(cursor, "application_id") != _APPLICATION_ID:
-            raise StateError(f"{path} is another program's database; {_ANOTHER_PLACE}")
-        if version > len(_MIGRATIONS):
-            raise StateError(
-                f"{path} was written by a newer version of modelyard (its schema is {version}, "
-                f"this one knows {len(_MIGRATIONS)}); install that version, or {_ANOTHER_PLACE}"
-            )
-        for statements in _MIGRATIONS[version:]:
-            for statement in statements:
-                cursor.execute(statement)
-        cursor.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        cursor.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        cursor.execute("COMMIT")
-
-
-def _check(database: sqlite3.Connection, path: Path) -> None:
-    """Raise StateError if pages of the file do not fit together."""
+def _version(database: sqlite3.Connection, path: Path) -> int:
+    """Of the schema, 0 in a new file. Raises StateError if the file is not for us, or damaged."""
+    version = _number(database, "user_version")
+    if _number(database, "schema_version") and _number(database, "application_id") != _OURS:
+        raise StateError(f"{path} is another program's database; {_ANOTHER_PLACE}")
+    if version > len(_MIGRATIONS):
+        raise StateError(
+            f"{path} was written by a newer version of modelyard (its schema is {version}, this "
+            f"one knows {len(_MIGRATIONS)}); install that version, or {_ANOTHER_PLACE}"
+        )
     (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise StateError(f"{path} is damaged ({found}); {_START_ANEW}")
+    return version
 
 
-def _number(cursor: sqlite3.Cursor, pragma: str) -> int:
-    return int(cursor.execute(f"PRAGMA {pragma}").fetchone()[0])
+def _migrate(database: sqlite3.Connection, version: int) -> None:
+    """Bring the schema to the newest version, within a transaction of the caller's."""
+    for number, statements in enumerate(_MIGRATIONS[version:], start=version + 1):
+        for statement in statements:
+            database.execute(statement)
+        database.execute(f"PRAGMA application_id = {_OURS}")
+        database.execute(f"PRAGMA user_version = {number}")
+
+
+def _number(database: sqlite3.Connection, pragma: str) -> int:
+    return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-import msgspec
-
 from endpoint.api import descriptions, listing
 from endpoint.api.backend import Backend, VariantSummary
 from endpoint.api.resources import Resources
@@ -44,7 +42,7 @@ class Endpoints:
     async def create(self, request: dict[str, Any]) -> dict[str, Any]:
         """Start it; its status tells when it serves. May raise ResourceLimitExceeded."""
         name = request["EndpointName"]
-        self.endpoints.refuse_existing(name, any_case=True)
+        self._refuse_existing(name)
         variants = self._variants_of(request["EndpointConfigName"])
         now = self.clock()
         record = EndpointRecord(
@@ -137,6 +135,12 @@ class Endpoints:
             for variant in variants
         )
 
+    def _refuse_existing(self, name: str) -> None:
+        """Upper and lower case make no difference here, though invokes must keep to them."""
+        for record in self.endpoints.table.all():
+            if record.name.lower() == name.lower():
+                self.endpoints.refuse_existing(record.name)
+
     def _changeable(self, name: str) -> EndpointRecord:
         record = self.endpoints.get(name)
         if record.status == EndpointStatus.FAILED:
@@ -160,7 +164,7 @@ class Endpoints:
         elif not request.get("RetainDeploymentConfig"):
             kept.pop("DeploymentConfig", None)
         if kept != record.request:
-            self.endpoints.table.put(msgspec.structs.replace(record, request=kept))
+            self.endpoints.change(record.name, request=kept)
 
     def _summary(self, record: EndpointRecord) -> dict[str, Any]:
         return {

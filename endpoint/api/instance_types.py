@@ -24,7 +24,7 @@ _SIZES = {
 
 
 def serves_many_models(instance_type: str) -> bool:
-    """Whether the platform takes the type, such as ``ml.g5.xlarge``, for a multi-model container."""
+    """Whether the platform takes a type, such as ``ml.g5.xlarge``, for multi-model containers."""
     _, family, size = instance_type.split(".")
     if family in _OTHER_ACCELERATORS or family in _ALL_SIZES:
         return False

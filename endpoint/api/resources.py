@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Generic
+from typing import Any, Generic
+
+import msgspec
 
 from endpoint.errors import ValidationException
 from endpoint.names import CONFIG, ENDPOINT, MODEL, Names
@@ -31,16 +33,16 @@ class Resources(Generic[R]):
             raise ValidationException(f'Could not find {_WORDS[self.kind]} "{self.arn(name)}".')
         return record
 
-    def refuse_existing(self, name: str, *, any_case: bool = False) -> None:
-        """Raise ValidationException for a name that is taken; ``any_case``: in any spelling."""
-        taken = self.table.get(name) is not None
-        if any_case and not taken:
-            there = (getattr(record, "name", "") for record in self.table.all())
-            taken = name.lower() in map(str.lower, there)
-        if taken:
+    def refuse_existing(self, name: str) -> None:
+        """Raise ValidationException for a name that is taken."""
+        if self.table.get(name) is not None:
             raise ValidationException(
                 f'Cannot create already existing {_WORDS[self.kind]} "{self.arn(name)}".'
             )
+
+    def change(self, name: str, **members: Any) -> None:
+        """Put other members into the record. Raises ValidationException if it is not there."""
+        self.table.put(msgspec.structs.replace(self.get(name), **members))
 
     def remove(self, name: str) -> None:
         """Forget the record. Raises ValidationException if it is not there."""

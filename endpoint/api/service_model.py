@@ -21,7 +21,11 @@ from endpoint.errors import SerializationException, ValidationException
 # Models may also lie in a directory.
 _ALSO = {"Url": r"(https|s3)://([^/]+)/?(.*)|file:///.*"}
 
-_INTEGERS, _FLOATS = ("integer", "long"), ("float", "double")
+_INTEGERS = ("integer", "long")
+_SHOWN = dict.fromkeys(_INTEGERS, "an Integer") | dict.fromkeys(("float", "double"), "a Float")
+
+# Numbers of more are nothing that anybody means, and do not go through JSON unharmed.
+_MOST = 2**53
 
 # The words of the platform for what JSON holds.
 _KINDS = {bool: "BOOLEAN_VALUE", int: "NUMBER_VALUE", float: "NUMBER_VALUE", str: "STRING_VALUE"}
@@ -117,10 +121,12 @@ class _Check:
         if kind == "boolean":
             _typed(value, bool, "a Boolean", path)
             return
-        if kind in _INTEGERS:
-            _typed(value, int, "an Integer", path)
-        else:  # floats, and timestamps as seconds
-            _typed(value, (int, float), "a Float" if kind in _FLOATS else "a Date", path)
+        shown = _SHOWN.get(kind, "a Date")  # timestamps are seconds
+        _typed(value, int if kind in _INTEGERS else (int, float), shown, path)
+        if abs(value) > _MOST:
+            raise SerializationException(
+                f"NUMBER_VALUE can not be converted to {shown} at '{path}'"
+            )
         least, most = shape.metadata.get("min"), shape.metadata.get("max")
         if least is not None and value < least:
             self._broken(value, path, constraints.value(at_least=least))

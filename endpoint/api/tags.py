@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from endpoint.api.resources import Resources
 from endpoint.errors import ValidationException
 from endpoint.names import Names
@@ -58,9 +56,7 @@ class Tags:
 
     def _put(self, request: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         resources, name = self._resource(request)
-        record = resources.get(name)
-        inner = {**record.request, **_shown(tags)}
-        resources.table.put(msgspec.structs.replace(record, request=inner))
+        resources.change(name, request={**resources.get(name).request, **_shown(tags)})
 
 
 def _shown(tags: Mapping[str, str]) -> dict[str, Any]:

@@ -167,7 +167,9 @@ def _erase(path: Path) -> int:
         else:
             path.unlink()
     except OSError as error:
-        log.error("%s cannot be removed, and takes space until it is: %s", path, error)
+        shutil.rmtree(path, ignore_errors=True)  # the rest
+        if path.exists():
+            log.error("%s cannot be removed, and takes space until it is: %s", path, error)
         return _left(path)
     return 0
 

@@ -48,6 +48,15 @@ def is_free(port: int) -> bool:
     return _are_free([port])
 
 
+def can_listen(port: int) -> bool:
+    """The same of a port where a server has just ended, whose last connections may linger."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
 def _are_free(ports: Iterable[int]) -> bool:
     with ExitStack() as stack:
         try:

@@ -23,7 +23,7 @@ from endpoint.settings import EndpointSettings
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """What failed, until when nobody tries again, and the version that it was, if known."""
+    """What failed, until when nobody tries again, and the version that it was."""
 
     error: ApiError
     until: float
@@ -87,7 +87,7 @@ class Arrivals:
         failure = self._failures.get(resident.target)
         if failure is None or asyncio.get_running_loop().time() >= failure.until:
             return
-        if not failure.etag or await self._etag(resident) == failure.etag:
+        if await self._etag(resident) == failure.etag:
             raise failure.error
 
     async def _etag(self, resident: Resident) -> str:
@@ -97,11 +97,9 @@ class Arrivals:
             raise self._words.of_files(error, resident.url) from error
 
     def _failed(self, resident: Resident, error: ApiError) -> ApiError:
-        stored = resident.stored
-        self._failures[resident.target] = _Failure(
-            error,
-            until=asyncio.get_running_loop().time() + self._settings.failed_load_seconds,
-            etag="" if stored is None else stored.etag,
-        )
+        """Remember a failure, unless it is the store's: an object may be there at any moment."""
+        if etag := self._files.seen_etag(resident.target):
+            until = asyncio.get_running_loop().time() + self._settings.failed_load_seconds
+            self._failures[resident.target] = _Failure(error, until, etag)
         self._record("load_failed", resident.target, text=error.message)
         return error

@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 
 from archives.errors import ExtractionError
-from archives.extraction import ArchiveLimits
 from endpoint.cache.disk_cache import DiskCache
 from endpoint.events import Record
 from endpoint.fleets.fleet import Container, Fleet, FleetError, InstanceSpec
@@ -32,6 +31,7 @@ from endpoint.instances.models import Models, Tenants
 from endpoint.instances.words import Words
 from endpoint.invocation import Invocation
 from endpoint.objects.store import ObjectStore, StoreError
+from endpoint.objects.stores import archive_limits
 from endpoint.routing.places import Place, Where
 from endpoint.settings import FOLLOW, GIB, EndpointSettings
 from endpoint.specs import Mode, VariantSpec
@@ -257,7 +257,7 @@ class Instance:
         files = ModelFiles(
             DiskCache(container.models, budget, tenants),
             self._around.store,
-            self._limits,
+            archive_limits(self._settings),
             self._record,
             check_seconds=(
                 settings.object_check_seconds if settings.object_changes == FOLLOW else None
@@ -277,16 +277,6 @@ class Instance:
         )
         await files.open()
         return models
-
-    @property
-    def _limits(self) -> ArchiveLimits:
-        return ArchiveLimits(
-            self._settings.max_extracted_bytes,
-            self._settings.max_extracted_files,
-            "MODELYARD_UP_MAX_EXTRACTED_BYTES",
-            "MODELYARD_UP_MAX_EXTRACTED_FILES",
-            "MODELYARD_UP_DATA_DIR",
-        )
 
     async def _started(self, fleet: Fleet) -> Container:
         """A new container. Who is cancelled has it all the same, so that it can be stopped."""
@@ -309,6 +299,6 @@ class Instance:
             return
         try:
             info = await self._around.store.head(url)
-            await self._around.store.extract(info, target, self._limits, lambda _: None)
+            await self._around.store.extract(info, target, archive_limits(self._settings), lambda _: None)
         except (StoreError, ExtractionError) as error:
             raise FleetError(self._words.of_files(error, url).message) from error

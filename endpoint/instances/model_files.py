@@ -41,7 +41,7 @@ class ModelFiles:
         self._record = record
         self._check_seconds = check_seconds
         self._by_target: dict[str, Stored] = {}
-        self._checked: dict[str, float] = {}
+        self._looked: dict[str, tuple[float, str]] = {}  # when, and the etag
         self._downloads = asyncio.Semaphore(_AT_ONCE)
 
     async def open(self) -> None:
@@ -92,16 +92,21 @@ class ModelFiles:
 
     async def look(self, target: str, url: str) -> ObjectInfo:
         """The object as it is now. Raises StoreError."""
+        self._looked.pop(target, None)
         info = await self._store.head(url)
-        self._checked[target] = time.monotonic()
+        self._looked[target] = time.monotonic(), info.etag
         return info
+
+    def seen_etag(self, target: str) -> str:
+        """Of the object when it was last looked at; "" if that is not known."""
+        return self._looked.get(target, (0.0, ""))[1]
 
     def is_due(self, target: str) -> bool:
         """Whether its object should be looked at again."""
         if self._check_seconds is None:
             return False
-        checked = self._checked.get(target)
-        return checked is None or time.monotonic() - checked >= self._check_seconds
+        looked = self._looked.get(target)
+        return looked is None or time.monotonic() - looked[0] >= self._check_seconds
 
     async def remove(self, stored: Stored) -> None:
         """Delete it from the disk."""
@@ -119,7 +124,7 @@ class ModelFiles:
         known = self._by_target.get(stored.target)
         if known is not None and known.id == stored.id:
             del self._by_target[stored.target]
-            self._checked.pop(stored.target, None)
+            self._looked.pop(stored.target, None)
 
     async def close(self) -> None:
         """Note when models were last used. Nothing may be on its way."""

@@ -12,7 +12,7 @@ from endpoint.objects.store import StoreUnavailable
 
 T = TypeVar("T")
 
-_DELAYS_SECONDS = (0.1, 0.3, 1.0, 2.0)
+_DELAYS_SECONDS = (0.1, 0.2, 0.5, 1.0)
 
 
 def patiently(call: Callable[[], T], stop: threading.Event) -> T:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from benchmarks.servers import ROOT, Server, multi_model_server
@@ -90,3 +91,21 @@ def test_a_directory_without_a_model_fails_to_load_and_is_not_listed(
     answer = with_client(server.url, ask)
     assert answer.status in (400, 404, 500)
     assert answer.text
+
+
+def test_a_full_page_of_its_list_is_followed_by_an_empty_one(server: Server, model: Path) -> None:
+    names = [f"m{number}" for number in range(PAGE)]
+    for name in names:  # without processes, which the platform cannot ask for
+        body = {"model_name": name, "url": str(model), "initial_workers": 0}
+        assert httpx.post(f"{server.url}/models", json=body).status_code == 200
+    first = httpx.get(f"{server.url}/models").json()
+    assert (len(first["models"]), first["nextPageToken"]) == (PAGE, str(PAGE))
+
+    async def ask(client: ContainerClient) -> dict[str, str]:
+        listed = await client.list_models()
+        for name in listed:
+            await unload(client, name)
+        assert await client.list_models() == {}
+        return listed
+
+    assert with_client(server.url, ask) == dict.fromkeys(names, str(model))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import shutil
 import signal
 from itertools import count
@@ -45,7 +46,7 @@ def _check(directory: Path, promised: set[int]) -> None:
         await cache.open()
         there = {int(stored.id, 16) for stored in cache.all()}
         assert promised <= there
-        assert {path.name for path in directory.iterdir()} == {id_of(number) for number in there}
+        assert set(os.listdir(directory)) == {id_of(number) for number in there}  # noqa: PTH208
         for number in there:
             assert files_in(cache.path(id_of(number))) == model(number, size(number))
         assert cache.used_bytes == bytes_below(directory) <= BUDGET
@@ -80,7 +81,7 @@ def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing(
         shutil.rmtree(directory)
         if not killed:
             break
-    assert step > 100
+    assert step > 150
 
 
 def test_a_kill_at_any_step_of_the_recovery_does_no_more_harm(
@@ -95,7 +96,7 @@ def test_a_kill_at_any_step_of_the_recovery_does_no_more_harm(
         _check(directory, {2, 3, 4})
         if not killed:
             break
-    assert step > 30
+    assert step > 50
 
 
 async def _make_wreck(directory: Path) -> None:

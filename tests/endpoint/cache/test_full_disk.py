@@ -94,22 +94,37 @@ def test_a_disk_without_a_byte_left_says_so(small_disk: Path) -> None:
 
 
 def test_what_cannot_be_deleted_still_counts(small_disk: Path) -> None:
-    async def work() -> None:
-        cache = DiskCache(small_disk / "models", 1000, Users())
+    models = small_disk / "models"
+
+    async def before() -> None:
+        cache = DiskCache(models, 1000, Users())
         await cache.open()
         await add(cache, 1, 600)
-        held = cache.path(id_of(1)) / "held"
-        held.mkdir()
-        _mount(held, MIB)
-        (held / "file").write_bytes(b"x" * 500)
-        try:
-            await cache.remove(id_of(1))
-            assert cache.get(id_of(1)) is None
-            assert cache.used_bytes == 0  # all but the mount's own file went
-            await add(cache, 1, 600)
-        finally:
-            for left in (small_disk / "models").glob(".leaving-*/model/held"):
-                subprocess.run(["umount", "--lazy", str(left)], check=True)
         await cache.close()
 
-    asyncio.run(work())
+    async def after() -> None:
+        cache = DiskCache(models, 1000, Users())
+        await cache.open()
+        await cache.remove(id_of(1))
+        assert (cache.all(), cache.used_bytes) == ([], 598)
+        with pytest.raises(DiskFull):
+            await add(cache, 1, 403)
+        await add(cache, 1, 402)
+        await cache.close()
+
+    async def used_at_a_start() -> int:
+        cache = DiskCache(models, 1000, Users())
+        await cache.open()
+        await cache.close()
+        return cache.used_bytes
+
+    asyncio.run(before())
+    held = models / id_of(1) / "model" / "weights.bin"
+    subprocess.run(["mount", "--bind", str(held), str(held)], check=True)
+    try:
+        asyncio.run(after())
+        assert asyncio.run(used_at_a_start()) == 402 + 598
+    finally:
+        (left,) = models.glob(".leaving-*/model/weights.bin")
+        subprocess.run(["umount", "--lazy", str(left)], check=True)
+    assert asyncio.run(used_at_a_start()) == 402

@@ -1,0 +1,219 @@
+"""A real ApiServer on a port of its own, in a thread; behind it a Backend that runs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import msgspec
+import uvloop
+from botocore.config import Config
+
+from endpoint.api.backend import VariantSummary
+from endpoint.api.server import ApiServer
+from endpoint.errors import ApiError, ResourceLimitExceeded, ValidationException
+from endpoint.invocation import Invocation, Reply
+from endpoint.records import EndpointRecord, EndpointStatus, VariantState
+from endpoint.settings import EndpointSettings
+from endpoint.specs import ContainerSpec, container_of, variant_of
+from endpoint.state import State
+from tests.endpoint.api.shapes import check_response
+
+T = TypeVar("T")
+
+# Clients are made faster where the service's model was read before.
+SESSION = boto3.Session(
+    aws_access_key_id="AKEXAMPLE", aws_secret_access_key="secret", region_name="us-east-1"
+)
+MOST_INSTANCES = 20
+
+
+class Backend:
+    """Endpoints that change at once, unless ``hold``; ``answers`` are what invokes get, in turn."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.clear()
+
+    def clear(self) -> None:
+        self.hold = False
+        self.answers: list[Reply | Exception] = []
+        self.invocations: list[Invocation] = []
+        self.began = threading.Event()
+        self.ended: list[str] = []
+        self.release: asyncio.Event | None = None
+        self.checked: list[ContainerSpec] = []
+        self.since: list[int] = []
+
+    async def check_container(self, container: ContainerSpec) -> None:
+        self.checked.append(container)
+        await asyncio.sleep(0)
+        if "missing" in container.image:
+            raise ValidationException(f"There is no image {container.image}.")
+
+    def create(self, record: EndpointRecord) -> None:
+        self._count(record.variants)
+        self._state.endpoints.put(record)
+        self._soon(record.name, status=EndpointStatus.IN_SERVICE)
+
+    def update(self, name: str, config_name: str, variants: Sequence[VariantState]) -> None:
+        self._count(variants)
+        self._put(name, status=EndpointStatus.UPDATING, next_config_name=config_name)
+        self._soon(
+            name,
+            status=EndpointStatus.IN_SERVICE,
+            config_name=config_name,
+            next_config_name="",
+            variants=tuple(variants),
+        )
+
+    def set_capacities(self, name: str, variants: Sequence[VariantState]) -> None:
+        self._count(variants)
+        self._put(name, status=EndpointStatus.UPDATING)
+        self._soon(name, status=EndpointStatus.IN_SERVICE, variants=tuple(variants))
+
+    def delete(self, name: str) -> None:
+        self._put(name, status=EndpointStatus.DELETING)
+        if not self.hold:
+            asyncio.get_running_loop().call_soon(self._state.endpoints.remove, name)
+
+    def variants(self, name: str) -> list[VariantSummary]:
+        record = self._state.endpoints.get(name)
+        assert record is not None
+        config = self._state.configs.get(record.config_name)
+        if config is None or record.status == EndpointStatus.CREATING:
+            return []
+        given = {v["VariantName"]: v for v in config.request["ProductionVariants"]}
+        return [self._summary(v, given[v.name]) for v in record.variants if v.name in given]
+
+    async def invoke(self, invocation: Invocation) -> Reply:
+        self.invocations.append(invocation)
+        self.began.set()
+        try:
+            if self.release is not None:
+                await self.release.wait()
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            raise
+        self.ended.append("answered")
+        answer = self.answers.pop(0) if self.answers else Reply(200, (), b"ok", "AllTraffic")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def status(self, since: int) -> dict[str, Any]:
+        self.since.append(since)
+        return {"endpoints": [], "events": []}
+
+    def _summary(self, variant: VariantState, given: dict[str, Any]) -> VariantSummary:
+        model = self._state.models.get(given["ModelName"])
+        assert model is not None
+        return VariantSummary(
+            spec=variant_of(given, container_of(model.request)),
+            current_weight=variant.weight,
+            desired_weight=variant.weight,
+            current_instance_count=variant.instance_count,
+            desired_instance_count=variant.instance_count,
+            status="Updating" if self.hold else "",
+            status_since=1.0,
+        )
+
+    def _count(self, variants: Sequence[VariantState]) -> None:
+        if sum(variant.instance_count for variant in variants) > MOST_INSTANCES:
+            raise ResourceLimitExceeded(f"There are {MOST_INSTANCES} instances at most.")
+
+    def _put(self, name: str, **members: Any) -> None:
+        record = self._state.endpoints.get(name)
+        assert record is not None
+        self._state.endpoints.put(msgspec.structs.replace(record, **members))
+
+    def _soon(self, name: str, **members: Any) -> None:
+        if not self.hold:
+            asyncio.get_running_loop().call_soon(lambda: self._put(name, **members))
+
+
+class RunningApi:
+    """The server and what tests want of it. ``close`` ends it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        clock: Callable[[], float] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._settings = replace(EndpointSettings(), port=0, **settings)
+        self._clock = {} if clock is None else {"clock": clock}
+        self._directory = directory
+        self._clients: list[Any] = []
+        self._ready: Future[int] = Future()
+        self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))
+        self._thread.start()
+        self.port = self._ready.result(10)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        self.state = State(self._directory / "state.db")
+        try:
+            self.backend = Backend(self.state)
+            self.server = ApiServer(self._settings, self.state, self.backend, **self._clock)
+            self._ready.set_result(await self.server.start())
+            await self._end.wait()
+            await self.server.stop(1.0)
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            raise
+        finally:
+            self.state.close()
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+        self.loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call it in the server's thread."""
+
+        async def do() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(do(), self.loop).result(10)
+
+    def clear(self) -> None:
+        """Forget everything, for the next test."""
+        self.call(self._forget)
+
+    def _forget(self) -> None:
+        self.backend.clear()
+        for table in (self.state.models, self.state.configs, self.state.endpoints):
+            for record in table.all():
+                table.remove(record.name)
+
+    def client(
+        self, service: str, retries: dict[str, Any] | None = None, key: str = "AKEXAMPLE"
+    ) -> Any:
+        """A client whose answers are all checked; it tries once if nothing else is said."""
+        client = SESSION.client(
+            service,
+            endpoint_url=self.url,
+            aws_access_key_id=key,
+            aws_secret_access_key="secret",
+            config=Config(retries=retries or {"total_max_attempts": 1}, read_timeout=20),
+        )
+        client.meta.events.register("before-parse.*.*", check_response)
+        self._clients.append(client)
+        return client
+
+
+def failed(error: ApiError) -> tuple[str, str]:
+    """What a client sees of it."""
+    return error.code, error.message
