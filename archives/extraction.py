@@ -40,11 +40,6 @@ class ArchiveLimits:
     directory_setting: str = "MODELYARD_EXTRACT_DIR"
 
 
-# Called before each file is written, with the bytes of all files up to and including it; makes room
-# for them, or raises DiskFull.
-Room = Callable[[int], None]
-
-
 def extract_archive(
     archive: Path,
     target: Path,
@@ -67,14 +62,15 @@ def extract_stream(
     *,
     name: str,
     stop: threading.Event | None = None,
-    room: Room | None = None,
+    room: Callable[[int], None] | None = None,
 ) -> int:
     """Extract a tar.gz or tar to ``target``, which must not exist yet; returns its files' bytes.
 
     ``source`` may be a zip too if it can seek; messages call it ``name``. A model that lies in one
     folder inside of the archive, as multi-model-server's archiver makes it, is taken out of it.
     Links may stay where they lead to something in the archive. Blocks, so it is for a thread; it
-    ends early once ``stop`` is set.
+    ends early once ``stop`` is set. ``room`` is called before each file is written, with the bytes
+    of all files up to and including it; it makes room for them, or raises ``DiskFull``.
 
     Raises ``ArchiveError`` that says what is wrong with the archive, ``DiskFull``, ``Stopped``,
     ``ExtractionError`` when the target cannot be written, and what ``source`` and ``room`` raise.
@@ -120,7 +116,11 @@ class _Extraction:
     """One archive on its way to the disk: what is there already, and what may still come."""
 
     def __init__(
-        self, directory: Path, limits: ArchiveLimits, stop: threading.Event, room: Room | None
+        self,
+        directory: Path,
+        limits: ArchiveLimits,
+        stop: threading.Event,
+        room: Callable[[int], None] | None,
     ) -> None:
         directory.mkdir()
         self._directory = directory

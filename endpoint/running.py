@@ -75,7 +75,7 @@ async def stop_what_is_left(settings: EndpointSettings, environment: Mapping[str
 
     Raises SettingsError, StateError, FleetError.
     """
-    path = Path(settings.data_dir).absolute()
+    path = Path(settings.data_dir)
     with closing(State(path / STATE_FILE)) as state:
         fleet = choice.make(settings, environment)
         try:

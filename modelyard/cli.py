@@ -10,6 +10,8 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from types import FrameType
 from typing import NoReturn
 
@@ -40,10 +42,28 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def _of_extra(name: str, *packages: str) -> Command:
+    """A command in a module of this name, which is imported when it is run: it needs ``[up]``."""
+
+    def run_it(arguments: Sequence[str]) -> int:
+        missing = [package for package in packages if find_spec(package) is None]
+        if missing:
+            words = f"needs {' and '.join(missing)}: pip install 'modelyard[up]'"
+            print(f"modelyard {name} {words}", file=sys.stderr)  # noqa: T201
+            return 2
+        command: Command = import_module(f"modelyard.{name}").main
+        return command(arguments)
+
+    return _unwinding(run_it)
+
+
 COMMANDS: dict[str, tuple[Command, str]] = {
     "serve": (entrypoint.serve_as_subcommand, "run the server"),
     "check": (_unwinding(check.main), "load a model as the server would, and say what it found"),
     "pack": (_unwinding(pack.main), "make the archive of a model's directory"),
+    "up": (_of_extra("up", "aiohttp", "boto3"), "run an endpoint of many models, with an S3"),
+    "down": (_of_extra("down", "aiohttp", "boto3"), "stop it"),
+    "invoke": (_of_extra("invoke", "boto3"), "send a model of it a request"),
     "replay": (_unwinding(replay.main), "tell what a trace would have cost under each policy"),
     "why": (_unwinding(why.main), "say what became of a model in a server's memory, and why"),
 }

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -28,8 +29,8 @@ class DataDirError(Exception):
 class Running(msgspec.Struct, frozen=True):
     """What a running endpoint says about itself.
 
-    ``s3`` is the URL of the object store, "" for AWS's own; ``region`` is that of both. ``settings``
-    are those that differ from the defaults, as options.
+    ``s3`` is the URL of the object store, "" for AWS's own; ``region`` is that of both.
+    ``settings`` are those that differ from the defaults, as options.
     """
 
     pid: int
@@ -56,23 +57,29 @@ class DataDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else runs on it meanwhile. Raises DataDirError."""
+        with self._opened(self._lock) as file:
+            if not _within(_LOCK_SECONDS, lambda: _lock(file.fileno(), fcntl.LOCK_EX)):
+                raise DataDirError(f"another endpoint runs on {self.path}; give another --data-dir")
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
+            self._running.unlink(missing_ok=True)
+            yield
+            self._running.unlink(missing_ok=True)  # unless it failed: there may be something left
+
+    def opened_log(self) -> IO[bytes]:
+        """The log, to be appended to. Raises DataDirError."""
+        return self._opened(self.log)
+
+    def _opened(self, path: Path) -> IO[bytes]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = self._lock.open("a+")
+            return path.open("ab")
         except OSError as error:
             raise DataDirError(
                 f"{self.path} cannot be used ({error.strerror}); make it writable, or give another "
                 "--data-dir"
             ) from error
-        with file:
-            if not _within(_LOCK_SECONDS, lambda: _lock(file.fileno(), fcntl.LOCK_EX)):
-                raise DataDirError(f"another endpoint runs on {self.path}; give another --data-dir")
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            self._running.unlink(missing_ok=True)
-            yield
-            self._running.unlink(missing_ok=True)  # unless it failed: there may be something left
 
     def announce(self, running: Running) -> None:
         """Tell others, by whoever holds the lock."""
@@ -103,7 +110,9 @@ class DataDir:
         """Whether nobody runs on it after at most this time."""
         return _within(timeout_seconds, lambda: self.holder() is None)
 
-    def wait_until_running(self, timeout_seconds: float, ended: Callable[[], bool]) -> Running | None:
+    def wait_until_running(
+        self, timeout_seconds: float, ended: Callable[[], bool]
+    ) -> Running | None:
         """What is ready after at most this time; None too when ``ended`` says it will not be."""
         _within(timeout_seconds, lambda: self.running() is not None or ended())
         return self.running()

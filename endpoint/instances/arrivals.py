@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from archives.errors import ArchiveError, DiskFull
+from archives.errors import ExtractionError
 from endpoint.cache.disk_cache import Stored
 from endpoint.errors import ApiError
 from endpoint.events import Record
@@ -75,7 +75,7 @@ class Arrivals:
                 stored = await self._files.find(resident.target, resident.url)
             else:
                 stored = await self._files.fetch(resident.target, version)
-        except (StoreError, ArchiveError, DiskFull) as error:
+        except (StoreError, ExtractionError) as error:
             raise self._words.of_files(error, resident.url) from error
         finally:
             resident.stage = Stage.OUT

@@ -100,7 +100,19 @@ class Answer:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Without limits, and tells a request that its connection is new."""
+    """Without limits; tells a request that its connection is new, and gives it none that is spoilt.
+
+    aiohttp would take what a container says unasked on an idle connection for the answer to the
+    next request, which may be another tenant's.
+    """
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(*args, **options)
+            protocol = connection.protocol
+            if _connected.get() or protocol is None or not protocol.should_close:
+                return connection
+            connection.close()
 
     async def _create_connection(
         self, *args: Any, **options: Any

@@ -121,8 +121,8 @@ class Instance:
             words = self._container.last_words()
             raise NotHealthy(f"{error}\n{words}".rstrip()) from None
         if multi:
-            self.models = await self._open_models(self._container)
-            self.models.take_over(listed)
+            self.models = self._models_of(self._container)
+            await self.models.open(listed)
         self._exchange = Exchange(self._client, self.models)
         self.state = State.SERVING
         self._record("instance_started", seconds=time.monotonic() - begun, text=self._client.url)
@@ -249,7 +249,7 @@ class Instance:
             max_body_bytes=self._settings.max_body_bytes,
         )
 
-    async def _open_models(self, container: Container) -> Models:
+    def _models_of(self, container: Container) -> Models:
         definition = self._variant.container
         settings = self._settings
         tenants = Tenants()
@@ -275,7 +275,6 @@ class Instance:
         models.connect(
             Memory(self._client, container, models.residents, settings, self._words, self._record)
         )
-        await files.open()
         return models
 
     async def _started(self, fleet: Fleet) -> Container:
@@ -299,6 +298,8 @@ class Instance:
             return
         try:
             info = await self._around.store.head(url)
-            await self._around.store.extract(info, target, archive_limits(self._settings), lambda _: None)
+            await self._around.store.extract(
+                info, target, archive_limits(self._settings), lambda _: None
+            )
         except (StoreError, ExtractionError) as error:
             raise FleetError(self._words.of_files(error, url).message) from error

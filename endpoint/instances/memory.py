@@ -124,6 +124,11 @@ class Memory:
                 return self._departures > before
             return await self.unload(victim, "to make room")
 
+    async def unload_unused(self, why: str) -> bool:
+        """Unload the least recently used model that nobody needs; False if there is none."""
+        victim = least_recently_used(self._residents())
+        return victim is not None and await self.unload(victim, why)
+
     def drop(self, model_id: str, target: str = "") -> None:
         """Have the container unload what nobody here knows, or what it never finished to load."""
         task = asyncio.create_task(self._drop(model_id, target))
@@ -194,8 +199,7 @@ class Memory:
             use = self._container.memory()
             if use is None or use.used * 100 < threshold * use.limit:
                 return
-            victim = least_recently_used(self._residents())
-            if victim is None or not await self.unload(victim, f"memory is over {threshold} %"):
+            if not await self.unload_unused(f"memory is over {threshold} %"):
                 return
 
     async def _delete(self, resident: Resident) -> bool:

@@ -43,6 +43,7 @@ class ModelFiles:
         self._by_target: dict[str, Stored] = {}
         self._looked: dict[str, tuple[float, str]] = {}  # when, and the etag
         self._downloads = asyncio.Semaphore(_AT_ONCE)
+        self._arriving: dict[str, asyncio.Event] = {}  # by id; set when it is there, or is not
 
     async def open(self) -> None:
         """Find what an earlier life left on the disk."""
@@ -77,16 +78,20 @@ class ModelFiles:
         try:
             info = await self.look(target, url)
         except StoreUnavailable:
-            if known is None:
+            if known is None or self._cache.get(known.id) is None:
                 raise
             return known  # better than nothing
         return await self.fetch(target, info)
 
     async def fetch(self, target: str, info: ObjectInfo) -> Stored:
         """One version of a model on the disk. Raises StoreError, ArchiveError or DiskFull."""
-        found = self._cache.get(model_id(info.url, info.etag))
-        if found is None:
-            found = await self._download(target, info)
+        wanted = model_id(info.url, info.etag)
+        while (found := self._cache.get(wanted)) is None:
+            if wanted in self._arriving:
+                await self._arriving[wanted].wait()
+            else:
+                found = await self._download(wanted, target, info)
+                break
         self._by_target[target] = found
         return found
 
@@ -140,15 +145,18 @@ class ModelFiles:
         """What they may take."""
         return self._cache.budget_bytes
 
-    async def _download(self, target: str, info: ObjectInfo) -> Stored:
-        async with self._downloads:
-            begun = time.monotonic()
-            stored = await self._cache.add(
-                model_id(info.url, info.etag), target, info, self._filler(info)
-            )
-            seconds = time.monotonic() - begun
-            self._record("download", target, seconds=seconds, text=f"{info.size} bytes")
-            return stored
+    async def _download(self, wanted: str, target: str, info: ObjectInfo) -> Stored:
+        done = self._arriving[wanted] = asyncio.Event()
+        try:
+            async with self._downloads:
+                begun = time.monotonic()
+                stored = await self._cache.add(wanted, target, info, self._filler(info))
+                seconds = time.monotonic() - begun
+                self._record("download", target, seconds=seconds, text=f"{info.size} bytes")
+                return stored
+        finally:
+            del self._arriving[wanted]
+            done.set()
 
     def _filler(self, info: ObjectInfo) -> Fill:
         return lambda target, room: self._store.extract(info, target, self._limits, room)

@@ -56,6 +56,7 @@ class Models:
         self._replacing: dict[str, Resident] = {}
         self._old: set[Resident] = set()
         self._looking: set[str] = set()
+        self._listed: set[str] = set()  # by the container, at the start
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._memory: Memory
@@ -164,18 +165,20 @@ class Models:
 
     # --- what the container says ----------------------------------------------------------------
 
-    def take_over(self, ids: Collection[str]) -> None:
-        """Models that a container has loaded in an earlier life of the endpoint."""
-        left = set(ids)
+    async def open(self, listed: Collection[str]) -> None:
+        """Find what is on the disk, and what a container of an earlier life has loaded of it."""
+        self._listed = set(listed)  # their files are in use, too
+        await self._files.open()
         for stored in self._files.all():
             known = self._files.known(stored.target)
-            if stored.id in left and known is not None and known.id == stored.id:
-                left.discard(stored.id)
+            if stored.id in self._listed and known is not None and known.id == stored.id:
+                self._listed.discard(stored.id)
                 resident = self._begin(stored.target)
                 resident.stored, resident.stage = stored, Stage.LOADED
                 resident.last_used = self._loop.time()
-        for unknown in left:
+        for unknown in self._listed:
             self._memory.drop(unknown)
+        self._listed.clear()
 
     def listed(self, ids: Collection[str], asked_at: float) -> None:
         """The container's list. What is not in it for a while is loaded again when it is wanted."""
@@ -193,15 +196,12 @@ class Models:
 
     def pinned(self) -> Collection[str]:
         """Ids whose directories are in use."""
-        return {
-            resident.stored.id
-            for resident in self._residents()
-            if resident.stored is not None and resident.holds_files
-        }
+        held = (one for one in self._residents() if one.stored is not None and one.holds_files)
+        return {*self._listed, *(resident.id for resident in held)}
 
     async def release(self) -> bool:
-        """Unload a model, so that its directory may go."""
-        return await self._memory.make_room()
+        """Unload a model that nobody needs, so that its directory may go."""
+        return await self._memory.unload_unused("to make room on the disk")
 
     def deleted(self, stored: Stored) -> None:
         """A directory has been deleted to make room for another."""

@@ -7,6 +7,7 @@ goes on from the byte that it reached.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from typing import Protocol
 
 from archives.errors import Stopped
 from endpoint.objects.retrying import patiently
-from endpoint.objects.store import ObjectInfo, StoreUnavailable
+from endpoint.objects.store import ObjectInfo, StoreError, StoreUnavailable
+
+log = logging.getLogger("modelyard.endpoint")
 
 PART_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 17  # what the extraction reads at once, so that few have to be cut
@@ -61,7 +64,7 @@ class Download:
         self._window = window
         self._asked = 0
         self._parts: deque[_Part] = deque()
-        self._error: BaseException | None = None
+        self._error: StoreError | Stopped | None = None
         self._changed = threading.Condition()
         self.stopped = threading.Event()
 
@@ -116,10 +119,16 @@ class Download:
         """Get a part, in a thread; the reader is told of a failure."""
         try:
             patiently(lambda: self._receive(part), self.stopped)
-        except BaseException as error:
-            with self._changed:
-                self._error = self._error or error
-                self._changed.notify_all()
+        except (StoreError, Stopped) as error:
+            self._fail(error)
+        except Exception as error:  # of any other kind the extraction would think it damage
+            log.exception("%s: a part failed", self._info.url)
+            self._fail(StoreError(f"{self._info.url} cannot be downloaded: {error!r}"))
+
+    def _fail(self, error: StoreError | Stopped) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
 
     def _receive(self, part: _Part) -> None:
         """Get what is missing of a part."""

@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 from archives.extraction import ArchiveLimits, extract_stream
 from endpoint.objects.extractions import Extractions
@@ -60,17 +61,13 @@ class _Unchanging(io.FileIO):
     def __init__(self, path: Path, info: ObjectInfo) -> None:
         super().__init__(path)
         self._info = info
-        self._check()
 
-    def readinto(self, buffer: object, /) -> int | None:
-        """Read, and raise ObjectChanged if somebody has written to the file."""
-        count = super().readinto(buffer)  # type: ignore[arg-type]
-        self._check()
-        return count
-
-    def _check(self) -> None:
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Read, and raise ObjectChanged if it is another file or somebody has written to it."""
+        count = super().readinto(buffer)
         if _etag(os.fstat(self.fileno())) != self._info.etag:
             raise ObjectChanged(f"{self._info.url} was changed while it was read; try again")
+        return count
 
 
 def _open(info: ObjectInfo) -> io.BufferedReader:

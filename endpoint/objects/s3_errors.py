@@ -24,8 +24,9 @@ from endpoint.objects.store import (
     StoreUnavailable,
 )
 
-# What boto3 raises: urllib3's and the socket's own come out of bodies, ValueError of a bad URL.
-FAILURES = (ClientError, BotoCoreError, HTTPError, OSError, ValueError)
+# What boto3 raises: urllib3's and the socket's own come out of bodies, ValueError of a bad URL,
+# RecursionError of a store that redirects for ever.
+FAILURES = (ClientError, BotoCoreError, HTTPError, OSError, ValueError, RecursionError)
 
 _NO_CREDENTIALS = (
     *(NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound),
@@ -49,7 +50,9 @@ def store_error(url: str, error: Exception) -> StoreError:
             "AWS_SECRET_ACCESS_KEY, or what else boto3 reads"
         )
     if isinstance(error, ParamValidationError):
-        return ObjectMissing(f"{url} cannot be the name of a bucket or an object: {_first(error)}")
+        return StoreError(f"{url} cannot be the name of a bucket or an object: {_first(error)}")
+    if isinstance(error, RecursionError):
+        return StoreError(f"{url}: the store redirects for ever; is MODELYARD_UP_REGION right?")
     if isinstance(error, ValueError):
         return StoreError(f"{url}: {error}")
     return StoreUnavailable(f"{url}: the store cannot be reached or breaks off: {_first(error)}")

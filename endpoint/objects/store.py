@@ -40,7 +40,7 @@ class ObjectInfo:
 
 
 # Called in the extracting thread before each file, with the bytes extracted so far including that
-# file: makes room for them, or raises archives.extraction.DiskFull.
+# file: makes room for them, or raises archives.errors.DiskFull.
 Room = Callable[[int], None]
 
 
@@ -59,7 +59,7 @@ class ObjectStore(Protocol):
         """Download an archive and extract it on the way to ``target``, which must not exist.
 
         Returns the bytes of its files. When it fails or is cancelled, ``target`` is not there.
-        Raises StoreError, ArchiveError or DiskFull.
+        Raises StoreError, or ExtractionError: ArchiveError, DiskFull, or what the disk refuses.
         """
 
     async def close(self) -> None:

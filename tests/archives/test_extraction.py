@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import stat
 import tarfile
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archives.errors import ArchiveError, DiskFull, ExtractionError, Stopped
-from archives.extraction import ArchiveLimits, extract_archive, model_root
+from archives.extraction import ArchiveLimits, extract_archive, extract_stream, model_root
 
 LIMITS = ArchiveLimits(max_bytes=10 << 20, max_files=100)
 FILES = {"code/inference.py": b"def model_fn(model_dir): ...\n", "model.bin": bytes(3 << 20)}
@@ -437,3 +438,134 @@ def test_links_that_lead_back_to_themselves_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="leads back to itself"):
         extract_archive(tmp_path / "loop.tar.gz", tmp_path / "m", ArchiveLimits(1 << 20, 100))
     assert not (tmp_path / "m").exists()
+
+
+class Stream:
+    """Bytes that come in pieces of any size, and only once."""
+
+    def __init__(self, data: bytes, sizes: Iterator[int]) -> None:
+        self._file = io.BytesIO(data)
+        self._sizes = sizes
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(min(size, next(self._sizes)))
+
+    def seekable(self) -> bool:
+        return False
+
+
+def stream_of(data: bytes, size: int = 1000) -> Stream:
+    return Stream(data, itertools.repeat(size))
+
+
+@pytest.mark.parametrize("size", [1, 3, 511, 1 << 20])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "tar.gz"])
+def test_a_stream_is_extracted_whatever_its_pieces(
+    tmp_path: Path, pack: Callable[[bytes], bytes], size: int
+) -> None:
+    files = {"code/inference.py": b"", "model.bin": os.urandom(10_000)}
+    source = stream_of(pack(tar_of(files)), size)
+    assert extract_stream(source, tmp_path / "id" / "model", LIMITS, name="a") == 10_000
+    assert contents(tmp_path / "id" / "model") == files
+    assert list((tmp_path / "id").iterdir()) == [tmp_path / "id" / "model"]
+
+
+def test_a_gzip_in_two_parts_may_break_anywhere(tmp_path: Path) -> None:
+    first, second = (gzip.compress(part) for part in (tar_of(FILES)[:999], tar_of(FILES)[999:]))
+    for around in range(-3, 4):
+        sizes = itertools.chain([4, len(first) + around - 4], itertools.repeat(10_000))
+        source = Stream(first + second, sizes)
+        extract_stream(source, tmp_path / str(around), LIMITS, name="a")
+        assert contents(tmp_path / str(around)) == FILES
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    drawn=st.lists(members(), max_size=4),
+    damage=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=3),
+    zipped=st.booleans(),
+    sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=5),
+)
+def test_a_stream_ends_as_the_file_does(
+    drawn: list[Member],
+    damage: list[tuple[int, int]],
+    zipped: bool,
+    sizes: list[int],
+) -> None:
+    data = bytearray(tar_bytes(drawn))
+    for place, value in damage:
+        data[place % len(data)] = value
+    packed = gzip.compress(data, 1) if zipped else bytes(data)
+    with tempfile.TemporaryDirectory() as name:
+        ends: list[str] = []
+        for source in (io.BytesIO(packed), Stream(packed, itertools.cycle(sizes))):
+            target = Path(name) / str(len(ends)) / "model"
+            try:
+                extract_stream(source, target, LIMITS, name="a")
+            except ExtractionError as error:
+                ends.append(error.message)
+            else:
+                ends.append(repr(contents(target)))
+        assert ends[0] == ends[1]
+
+
+def test_a_zip_must_be_in_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"'a' cannot be served: .* zip.* make it a tar\.gz"):
+        extract_stream(stream_of(zip_of(FILES)), tmp_path / "id" / "model", LIMITS, name="a")
+    assert list((tmp_path / "id").iterdir()) == []
+
+
+def test_room_is_asked_for_before_each_file_is_written(tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def room(size: int) -> None:
+        asked.append((size, sum(path.is_file() for path in tmp_path.rglob("*"))))
+
+    source = stream_of(tar_of({"a": b"12", "b": b"", "c/d": b"345"}))
+    assert extract_stream(source, tmp_path / "model", LIMITS, name="a", room=room) == 5
+    assert asked == [(2, 0), (2, 1), (5, 2)]
+
+
+def test_room_may_be_refused(tmp_path: Path) -> None:
+    def room(size: int) -> None:
+        if size > 2:
+            raise DiskFull("no room")
+
+    source = stream_of(tar_of({"a": b"12", "b": b"3"}))
+    with pytest.raises(DiskFull, match="no room"):
+        extract_stream(source, tmp_path / "id" / "model", LIMITS, name="a", room=room)
+    assert list((tmp_path / "id").iterdir()) == []
+
+
+def test_an_archive_over_its_limit_is_refused_before_room_is_asked_for(tmp_path: Path) -> None:
+    asked: list[int] = []
+    source = stream_of(tar(file("big", bytes(11 << 20))), 1 << 20)
+    with pytest.raises(ArchiveError, match="10485760 bytes"):
+        extract_stream(source, tmp_path / "m", LIMITS, name="a", room=asked.append)
+    assert asked == []
+
+
+def test_what_the_stream_raises_comes_through_and_nothing_is_left(tmp_path: Path) -> None:
+    class Lost(Exception):
+        pass
+
+    def sizes() -> Iterator[int]:
+        yield from [1000] * 20
+        raise Lost
+
+    source = Stream(gzip.compress(tar_of({"a": os.urandom(100_000)})), sizes())
+    with pytest.raises(Lost):
+        extract_stream(source, tmp_path / "id" / "model", LIMITS, name="a")
+    assert list((tmp_path / "id").iterdir()) == []
+
+
+def test_messages_name_the_settings_of_whoever_extracts(tmp_path: Path) -> None:
+    limits = ArchiveLimits(
+        *(5, 1), bytes_setting="MY_BYTES", files_setting="MY_FILES", directory_setting="MY_DIR"
+    )
+    for files, words in (({"a": b"123456"}, "MY_BYTES"), ({"a": b"", "b": b""}, "MY_FILES")):
+        with pytest.raises(ArchiveError, match=words):
+            extract_stream(stream_of(tar_of(files)), tmp_path / "m", limits, name="a")
+    (tmp_path / "file").touch()
+    with pytest.raises(ExtractionError, match="MY_DIR"):
+        extract_stream(stream_of(b""), tmp_path / "file" / "m", limits, name="a")

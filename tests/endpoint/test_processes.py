@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,16 @@ PYTHON = (sys.executable, "-S", "-c")
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
 
 # Say that all is set up, and hang.
-READY = "import os, signal, sys\ndef ready(fifo): open(fifo, 'w').write(f'{os.getpid()}\\n')\n"
+READY = """import os, signal, sys
+def ready(fifo):
+    with open(fifo, "w") as file:
+        file.write(f"{os.getpid()}\\n")
+"""
 HANG = "while True: signal.pause()\n"
 
 HANGS = f"{READY}ready(sys.argv[1])\n{HANG}"
 DIES_OF_TERM_WITH_CODE_3 = (
-    f"{READY}signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\nready(sys.argv[1])\n{HANG}"
+    f"{READY}signal.signal(signal.SIGTERM, lambda *_: os._exit(3))\nready(sys.argv[1])\n{HANG}"
 )
 IGNORES_TERM_AND_HAS_A_CHILD = (
     f"{READY}signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -47,7 +52,7 @@ TELLS_OF_TERM_IN_ITS_CHILD = (
 SHARES_100_MIB_WITH_4_CHILDREN = (
     f"{READY}held = bytearray(os.urandom(1024)) * (100 << 10)\n"
     "for n in range(4):\n"
-    f"  if os.fork() == 0: ready(sys.argv[1]); {HANG.strip()}\n{HANG}"
+    f"  if os.fork() == 0:\n    ready(sys.argv[1])\n    {HANG}{HANG}"
 )
 HAS_A_CHILD_OF_100_MIB = (
     f"{READY}if os.fork() == 0:\n  held = bytearray(os.urandom(1024)) * (100 << 10)\n"
@@ -68,10 +73,20 @@ class Started:
 
     async def ready(self) -> list[int]:
         """The pids, once all have told."""
-        pids: list[int] = []
-        while len(pids) < self._tells:
-            text = await asyncio.to_thread(self._fifo.read_text)
-            pids += [int(line) for line in text.split()]
+        loop, pids = asyncio.get_running_loop(), list[int]()
+        fifo = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK)
+        heard = asyncio.Event()
+        loop.add_reader(fifo, heard.set)
+        try:
+            while len(pids) < self._tells:
+                async with asyncio.timeout(20):
+                    await heard.wait()
+                heard.clear()
+                with suppress(BlockingIOError):  # heard of twice
+                    pids += [int(line) for line in os.read(fifo, 4096).split()]
+        finally:
+            loop.remove_reader(fifo)
+            os.close(fifo)
         return pids
 
 

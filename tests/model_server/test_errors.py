@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+from archives.errors import ArchiveError, DiskFull, ExtractionError, Stopped
 from model_server import errors
 from model_server.errors import Problem, ProblemError, ServerError
 
@@ -63,3 +64,18 @@ def test_when_to_try_again_can_be_said_for_each_error() -> None:
     assert errors.ModelBusy("busy").problem().retry_after_seconds == 1.0
     assert errors.ModelFailed("no", retry_after_seconds=9).problem().retry_after_seconds == 9
     assert errors.ModelFailed("no").problem().retry_after_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (ArchiveError("so it is"), 400, "BadRequestException"),
+        (DiskFull("so it is"), 507, "InsufficientStorageException"),
+        (Stopped("so it is"), 503, "ServiceUnavailableException"),
+        (ExtractionError("so it is"), 500, "InternalServerException"),
+    ],
+)
+def test_an_archive_that_cannot_be_extracted_is_a_problem_too(
+    error: ExtractionError, status: int, kind: str
+) -> None:
+    assert errors.problem_of(error) == Problem(status, kind, "so it is")

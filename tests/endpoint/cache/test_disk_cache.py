@@ -227,18 +227,32 @@ def test_one_that_is_given_up_at_any_moment_is_there_whole_or_not_at_all(bench: 
 
 
 def test_one_that_has_just_come_is_not_deleted_before_its_user_knows(bench: _Bench) -> None:
+    class Eager(Users):
+        async def release(self) -> bool:
+            await asyncio.sleep(0)  # look again at every turn
+            return True
+
     async def work(cache: DiskCache) -> None:
-        there: list[bool] = []
+        begun, go_on = asyncio.Event(), asyncio.Event()
 
-        async def one(number: int) -> None:
-            stored = await add(cache, number, 500)
-            there.append(cache.get(stored.id) is not None)
+        async def slow(target: Path, room: Room) -> None:
+            begun.set()
+            await go_on.wait()
+            await asyncio.ensure_future(filling(model(1, 600))(target, room))
 
-        await asyncio.gather(*(one(number) for number in range(2)))
-        for first in range(2, 40, 2):
-            await asyncio.gather(one(first), one(first + 1))
-        assert there == [True] * 40
+        async def first() -> bool:
+            stored = await cache.add(id_of(1), "1.tar.gz", info(1, 600), slow)
+            return cache.get(stored.id) is not None
 
+        coming = asyncio.create_task(first())
+        await begun.wait()
+        waiting = asyncio.create_task(add(cache, 2, 600, told=600))
+        go_on.set()
+        assert await coming
+        await waiting
+        assert targets(cache) == ["2.tar.gz"]
+
+    bench.users = Eager()
     bench.run(work)
 
 

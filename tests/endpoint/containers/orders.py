@@ -21,6 +21,8 @@ class Rule:
     - cut: hang up in the middle of the answer;  - cut_head: in the middle of its head;
     - die: the whole container, in the middle of the answer;
     - close: answer as the contract says, then hang up without having said so;
+    - again: answer as the contract says and, after ``release``, once more, which is seen as
+      ``again``;
     - forget: lose the model, without a word, before doing as the contract says.
     """
 

@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -136,7 +136,12 @@ class Handler(BaseHTTPRequestHandler):
             elif do == "forget":
                 stub.forget(request.model)
             answer = stub.answer(request)
-        self.send(answer.raw(chunked=bool(rule and rule.chunked)), do)
+        raw = answer.raw(chunked=bool(rule and rule.chunked))
+        self.send(raw, do)
+        if rule and do == "again":
+            stub.wait_for_release(rule)
+            self.send(raw, do)
+            stub.saw(replace(request, on="again"))
 
     def send(self, raw: bytes, do: str) -> None:
         """Send it, or as much of it as is to be."""

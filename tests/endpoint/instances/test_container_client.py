@@ -274,6 +274,20 @@ def test_a_connection_that_the_container_closed_is_not_used_or_was_used_in_vain(
     with_client(stub.url, ask)
 
 
+def test_what_a_container_says_unasked_is_nobodys_answer(stub: Stub) -> None:
+    stub.rule("invoke", "again", times=1)
+
+    async def ask(client: ContainerClient) -> Answer:
+        await client.invoke("first", (), b"", SECONDS)
+        stub.release()
+        stub.wait_for("again")
+        for _ in range(3):  # what has reached the socket is read
+            await asyncio.sleep(0)
+        return await client.invoke("second", (), b"", SECONDS)
+
+    assert "second is not loaded" in with_client(stub.url, ask).text
+
+
 @pytest.mark.parametrize("how", ["cut", "cut_head", "die"])
 def test_an_answer_that_breaks_off_is_lost_in_the_middle(stub: Stub, how: str) -> None:
     stub.rule("invoke", how)
