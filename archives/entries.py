@@ -1,8 +1,8 @@
 """What an archive holds, entry by entry: tar, tar.gz and zip, told by their first bytes.
 
 Reads and checks bytes only; what may be written where is decided in ``extraction``. Tar files are
-read strictly forwards, so they may come as a stream, and by no more than is asked for, so that a
-bomb is stopped where it starts.
+read strictly forwards, so they may come as a stream, and inflated piece by piece, so that a bomb is
+stopped where it starts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GZIP = b"\x1f\x8b"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 COPY_BYTES = 1 << 20
-_INPUT_BYTES = 1 << 17
+_INPUT_BYTES = 1 << 19
 _START_BYTES = 4
 _MAX_LINK_BYTES = 4096
 
@@ -183,9 +183,9 @@ class _Forwards:
         """The source is the caller's."""
 
     def _some(self, most: int) -> bytes:
-        if not self._ready:
-            if self._inflater is None:
-                return self._source.read(most)
+        if not self._ready and self._inflater is None:
+            self._ready = memoryview(self._source.read(_INPUT_BYTES))
+        elif not self._ready:
             self._ready = memoryview(self._inflate())
             if self._position + len(self._ready) > self._max_bytes:
                 raise ArchiveError(f"it holds more than {self._max_bytes} bytes")

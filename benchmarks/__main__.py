@@ -14,6 +14,10 @@ from benchmarks import (
     admission,
     batch,
     cycles,
+    endpoint_cold,
+    endpoint_fleet,
+    endpoint_large,
+    endpoint_warm,
     environments,
     frameworks,
     idle,
@@ -52,10 +56,15 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "admission": admission.admission,
     "idle": idle.idle,
     "cycles": cycles.cycles,
+    "endpoint-warm": endpoint_warm.warm,
+    "endpoint-cold": endpoint_cold.cold,
+    "endpoint-large": endpoint_large.large,
+    "endpoint-fleet": endpoint_fleet.fleet,
 }
 ALONE = (  # Modelyard only
     *("second-worker", "environment", "stream", "threads", "frameworks"),
     *("pressure", "returns", "admission", "idle", "cycles"),
+    *("endpoint-warm", "endpoint-cold", "endpoint-large", "endpoint-fleet"),
 )
 SERVERS = ("modelyard", "multi-model-server")
 LIMIT_SECONDS = 45 * 60

@@ -31,7 +31,11 @@ class Bench:
 
     def start(self, contender: Contender) -> Server:
         """Start a server that has loaded nothing yet."""
-        return Server(contender, self.directory / f"server-{next(self._starts)}")
+        return Server(contender, self.scratch("server"))
+
+    def scratch(self, name: str) -> Path:
+        """A directory, which is not there yet, for one start of something."""
+        return self.directory / f"{name}-{next(self._starts)}"
 
     def ours(self, settings: Mapping[str, str] | None = None) -> Server:
         """Start Modelyard alone, with settings of the benchmark's own."""

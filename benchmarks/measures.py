@@ -155,6 +155,39 @@ def _memory() -> dict[str, Measure]:
     }
 
 
+def _endpoint() -> dict[str, Measure]:
+    """The endpoint in front of containers; what its warm requests take is in a grid."""
+    added = {
+        f"endpoint-added-{share}-{connections}": Measure(
+            f"Endpoint, echo of 100 bytes, {connections} conn.: adds to the {share}",
+            "ms",
+            at_most=1 if (share, connections) == ("p50", 1) else None,
+        )
+        for connections in (1, 8)
+        for share in ("p50", "p99")
+    }
+    cold = "Cold forest of 5 MB"
+    return {
+        **added,
+        "endpoint-cold-p50": Measure(f"{cold}: first answer, p50", "ms", at_most=150),
+        "endpoint-cold-most": Measure(f"{cold}: first answer, longest", "ms"),
+        "endpoint-cold-download": Measure(f"{cold}: download and extraction", "ms"),
+        "endpoint-cold-load": Measure(f"{cold}: load", "ms"),
+        "endpoint-cold-other": Measure(f"{cold}: the rest, first prediction included", "ms"),
+        "endpoint-cold-again": Measure(f"{cold}: second answer", "ms"),
+        "endpoint-large": Measure(
+            "400 MB archive: download with extraction, over the slower alone", TIMES, at_most=1.3
+        ),
+        "endpoint-large-compressible": Measure(
+            "The same, weights that compress well", TIMES, at_most=1.3
+        ),
+        "endpoint-lost": Measure(
+            "1,000 models, 2 instances, 1 killed: answers but 200 and 429", "", at_most=0
+        ),
+        "endpoint-lost-platform": Measure("The same, the endpoint evicts", "", at_most=0),
+    }
+
+
 ALONE: dict[str, Measure] = {
     **_batches(),
     "second-ready": Measure("Second worker, 400 MB of mapped weights: ready", "ms", at_most=50),
@@ -178,6 +211,7 @@ ALONE: dict[str, Measure] = {
     "stream-jitter-p99": Measure("Intervals received beside those made, off by, p99", "ms"),
     "stream-rate": Measure("Stream of 20,000 chunks of 20 bytes: rate", "chunks/s", True),
     **_memory(),
+    **_endpoint(),
 }
 
 MEASURES: dict[str, Measure] = {**COMPARED, **ALONE}
@@ -235,6 +269,41 @@ GRIDS: dict[str, Grid] = {
             "cold": Measure("Load, zygote not warm", "ms"),
             "private": Measure("Private memory, each further model", "MiB"),
             "zygote": Measure("The zygote's private memory", "MiB"),
+        },
+    ),
+    "endpoint_warm": Grid(
+        "The endpoint",
+        "Way",
+        {
+            "rate": Measure("Rate", "req/s", True),
+            "p50": Measure("p50", "ms"),
+            "p99": Measure("p99", "ms"),
+        },
+    ),
+    "endpoint_large": Grid(
+        "Large archives",
+        "400 MB of weights",
+        {
+            "size": Measure("Archive", "MB"),
+            "download": Measure("Download alone", "s"),
+            "extraction": Measure("Extraction alone", "s"),
+            "both": Measure("Both, by the endpoint", "s"),
+            "ratio": Measure("Both over the slower", TIMES),
+        },
+    ),
+    "endpoint_fleet": Grid(
+        "Many models",
+        "Evicted by",
+        {
+            "answers": Measure("Answers", "", True),
+            "refused": Measure("429", ""),
+            "lost": Measure("Other than 200 and 429", ""),
+            "warm-p50": Measure("Warm: p50", "ms"),
+            "warm-p99": Measure("Warm: p99", "ms"),
+            "cold-p50": Measure("Cold: p50", "ms"),
+            "cold-p99": Measure("Cold: p99", "ms"),
+            "cold": Measure("Cold in 1,000", ""),
+            "moved": Measure("Models moved", ""),
         },
     ),
 }

@@ -105,6 +105,13 @@ class ModelStore:
         return self._make("pickled", {"model.pkl": "pickled.pkl"}, row, JSON)
 
     @cached_property
+    def forest(self) -> Model:
+        """A random forest, without code, that takes 5 MB in an archive."""
+        self._write_weights("forest")
+        row = json.dumps([[0.5] * 8]).encode()
+        return self._make("forest", {"model.joblib": "forest.joblib"}, row, JSON)
+
+    @cached_property
     def of_frameworks(self) -> dict[str, Model]:
         """A tiny model of each framework that is installed, by the framework's name."""
         directory = self.root / "frameworks"

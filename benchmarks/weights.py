@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
@@ -26,6 +27,8 @@ from benchmarks.inference.mlp_model import Network
 PICTURE_SHAPE = (3, 16, 16)
 PICKLED_SHAPE = (100_000, 500)  # of 8 bytes
 ROWS = (1, 16)
+FOREST_ROWS = 15_500
+FOREST_COLUMNS = 8
 
 
 def write_basic(directory: Path) -> None:
@@ -55,12 +58,25 @@ def write_pickled(directory: Path) -> None:
         pickle.dump(model, file)
 
 
+def write_forest(directory: Path) -> None:
+    """Write trees that take 5 MB in an archive."""
+    random = np.random.default_rng(0)
+    rows = random.random((FOREST_ROWS, FOREST_COLUMNS))
+    forest = RandomForestClassifier(n_estimators=100, random_state=0)
+    labels = rows[:, 0] + random.normal(0, 0.2, FOREST_ROWS) > 0.5
+    joblib.dump(forest.fit(rows, labels), directory / "forest.joblib")
+
+
 def _large() -> dict[str, torch.Tensor]:
     scale = 2048**-0.5
     return {f"{layer}.weight": torch.randn(2048, 2048) * scale for layer in range(25)}
 
 
-WRITERS: dict[str, Callable[[Path], None]] = {"basic": write_basic, "pickled": write_pickled}
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "basic": write_basic,
+    "forest": write_forest,
+    "pickled": write_pickled,
+}
 
 
 if __name__ == "__main__":

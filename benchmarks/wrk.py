@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.models import Model
@@ -23,18 +24,36 @@ class Round:
     p99: float
 
 
+@dataclass(frozen=True)
+class Request:
+    """A POST that is to be answered with 200."""
+
+    url: str
+    body: bytes
+    content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 def attack(server: Server, model: Model, connections: int, seconds: int) -> Round:
     """Run wrk for so many seconds. A single failed request fails the benchmark."""
-    body = server.directory / "wrk-body"
-    body.write_bytes(model.body)
     url = f"{server.url}/models/{model.name}/invoke"
+    request = Request(url, model.body, model.content_type)
+    return post(request, server.directory, connections, seconds)
+
+
+def post(request: Request, directory: Path, connections: int, seconds: int) -> Round:
+    """The same with any request; ``directory`` is scratch space."""
+    body = directory / "wrk-body"
+    body.write_bytes(request.body)
     size = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
-    command = ["wrk", *size, "-s", str(SCRIPT), url, "--", str(body), model.content_type]
+    headers = [f"-H{name}: {value}" for name, value in request.headers.items()]
+    command = ["wrk", *size, *headers, "-s", str(SCRIPT), request.url]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds + PATIENCE_SECONDS, check=False
-    )
+        [*command, "--", str(body), request.content_type],
+        capture_output=True, text=True, timeout=seconds + PATIENCE_SECONDS, check=False,
+    )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": 1}
     if found["failed"] or not found["requests"]:
-        raise BenchmarkError(f"{server.name}: requests failed: {done.stdout}{done.stderr}")
+        raise BenchmarkError(f"{request.url}: requests failed: {done.stdout}{done.stderr}")
     rate = found["requests"] / found["microseconds"] * 1e6
     return Round(rate, found["p50"] / 1000, found["p99"] / 1000)

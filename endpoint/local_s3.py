@@ -57,7 +57,7 @@ class LocalS3:
             await started.stop(0)
             raise LocalS3Error(f"the S3 did not answer within {START_SECONDS:.0f} s") from None
         except BaseException:
-            started.close()
+            await started.stop(0)  # nobody would know of it
             raise
         return started
 

@@ -59,7 +59,7 @@ class Platform:
                 live.change.cancel()
         changes = [live.change for live in self._live.values() if live.change is not None]
         await asyncio.gather(*changes, return_exceptions=True)
-        variants = [one for live in self._live.values() for one in live.variants.values()]
+        variants = [one for live in self._live.values() for one in live.all()]
         ways = [one.halt() if stop_instances else one.let_go() for one in variants]
         await asyncio.gather(*ways)
         await self._session.close()
@@ -125,7 +125,7 @@ class Platform:
     def variants(self, name: str) -> list[VariantSummary]:
         """The variants as they are now; [] before its instances are there."""
         live = self._live.get(name)
-        return [] if live is None else [one.described() for one in live.variants.values()]
+        return [] if live is None else [one.described() for one in live.shown()]
 
     async def invoke(self, invocation: Invocation) -> Reply:
         """Raises ApiError. Its endpoint, variant and model need not be there."""

@@ -27,24 +27,21 @@ def exports(running: Running) -> dict[str, str]:
     found = {name: url for name, url in urls.items() if url}
     if found_region() in (None, running.region):  # ours, or from an earlier line like this
         found["AWS_DEFAULT_REGION"] = running.region
-    return {**found, **missing_keys(ours=bool(running.s3) and not needs_keys(running))}
+    if running.settings.get("access_file"):
+        return found  # only they know their keys
+    return {**found, **missing_keys(own_s3=running.own_s3)}
 
 
-def missing_keys(*, ours: bool) -> dict[str, str]:
+def missing_keys(*, own_s3: bool) -> dict[str, str]:
     """Keys for one who has none; {} for all others.
 
-    ``ours``: nobody looks at them, so it does not matter whether this machine itself has a role.
+    To an S3 of ours it does not matter whether this machine itself has a role.
     """
-    session = _session(ask_machine=not ours)
+    session = _session(ask_machine=not own_s3)
     credentials = session.get_credentials()
     if credentials is None or credentials.access_key == KEYS["AWS_ACCESS_KEY_ID"]:
         return dict(KEYS)
     return {}
-
-
-def needs_keys(running: Running) -> bool:
-    """Whether the endpoint looks at signatures."""
-    return bool(running.settings.get("access_file"))
 
 
 def found_region() -> str | None:

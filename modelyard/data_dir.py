@@ -29,13 +29,15 @@ class DataDirError(Exception):
 class Running(msgspec.Struct, frozen=True):
     """What a running endpoint says about itself.
 
-    ``s3`` is the URL of the object store, "" for AWS's own; ``region`` is that of both.
-    ``settings`` are those that differ from the defaults, as options.
+    ``s3`` is the URL of the object store, "" for AWS's own, and ``own_s3`` whether we brought it
+    along; ``region`` is that of both. ``settings`` are those that differ from the defaults, as
+    options.
     """
 
     pid: int
     url: str
     s3: str
+    own_s3: bool
     region: str
     settings: dict[str, str]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import select
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -70,15 +71,23 @@ def _stop(data: DataDir, settings: EndpointSettings, environment: Mapping[str, s
         settings = settings_from(EndpointSettings, environment, options)
     if pid := data.holder():
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        if not data.wait_until_free(2 * settings.stop_timeout_seconds + _GRACE_SECONDS):
-            say(f"process {pid} does not stop and is killed")
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            data.wait_until_free(_GRACE_SECONDS)
+            _end(pid, 2 * settings.stop_timeout_seconds + _GRACE_SECONDS)
         say("the endpoint has stopped")
     with data.locked():
         asyncio.run(_stop_what_is_left(data, settings, environment))
+
+
+def _end(pid: int, patience_seconds: float) -> None:
+    """End a process, in order if it does that in time."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        if not select.select([pidfd], [], [], patience_seconds)[0]:
+            say(f"process {pid} does not stop and is killed")
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd], [], [])
+    finally:
+        os.close(pidfd)
 
 
 async def _stop_what_is_left(

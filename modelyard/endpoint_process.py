@@ -66,11 +66,14 @@ class EndpointProcess:
                 start_new_session=True,  # Ctrl-C is ours; we then stop it in order
             )
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
     def until_ready(self) -> Running:
         """What it says about itself when it is ready. Raises DidNotStart."""
-        running = self._data.wait_until_running(
-            START_SECONDS, lambda: self._process.poll() is not None
-        )
+        running = self._data.wait_until_running(START_SECONDS, lambda: not self.runs)
         if running is not None:
             return running
         code = self._process.poll()
@@ -84,7 +87,7 @@ class EndpointProcess:
 
     def stop(self) -> bool:
         """End it with its instances; False if it had to be killed, and may have left some."""
-        if self._process.poll() is not None:
+        if not self.runs:
             return True
         self._process.terminate()
         try:

@@ -118,15 +118,14 @@ def _up(asked: Asked, options: dict[str, str]) -> int:
         process = _start(asked, settings, environment, data)
         stack.callback(_stop, process)
         running = process.until_ready()
-        _tell(
-            running,
-            _serve_folder(asked, settings, running),
-            "modelyard down" if asked.detach else "Ctrl-C",
-        )
+        invoke = _serve_folder(asked, settings, running)
         if asked.detach:
+            _tell(running, invoke, "modelyard down")
             say(f"its log is {data.log}")
             stack.pop_all()
             return 0
+        say("ready; for boto3 in another shell:")
+        _tell(running, invoke, "Ctrl-C")
         return process.wait()
 
 
@@ -141,7 +140,7 @@ def _start(
     asked: Asked, settings: EndpointSettings, environment: Mapping[str, str], data: DataDir
 ) -> EndpointProcess:
     s3 = _s3(asked, settings, environment, data)
-    keys = aws.missing_keys(ours=bool(s3) and not settings.access_file)
+    keys = aws.missing_keys(own_s3=s3 == OWN_S3)
     return EndpointProcess(settings, {**environment, **keys}, data, s3=s3, detached=asked.detach)
 
 
@@ -157,7 +156,8 @@ def _s3(
 
 
 def _stop(process: EndpointProcess) -> None:
-    say("stopping the endpoint and its instances")
+    if process.runs:
+        say("stopping the endpoint and its instances")
     if not process.stop():
         say("it did not stop and was killed; `modelyard down` stops what it left")
 

@@ -53,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with data.locked(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, environment, data, s3, options))
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     except _FAILURES as error:
         logs.logger.error("%s%s", FAILED, error)
         return 2
@@ -77,21 +79,29 @@ async def _serve(
     options: dict[str, str],
 ) -> None:
     async with AsyncExitStack() as stack:
-        if s3 == OWN_S3:
+        own_s3 = s3 == OWN_S3
+        if own_s3:
+            _cancel_when_told_to_stop()  # until the endpoint itself listens to signals
             own = OwnS3(data.path, settings.port)
             s3 = await stack.enter_async_context(own.running(environment))
 
         def ready(url: str) -> None:
             logs.logger.info("ready at %s", url)
-            data.announce(Running(os.getpid(), url, s3, settings.region, options))
+            data.announce(Running(os.getpid(), url, s3, own_s3, settings.region, options))
 
         # Containers read scripts of the bucket themselves.
         inherited = {**environment, "AWS_ENDPOINT_URL_S3": s3} if s3 else environment
         await run(settings, inherited, ready, s3_url=s3 or None)
 
 
+def _cancel_when_told_to_stop() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
 def _end_with_our_parent() -> None:
-    while sys.stdin.buffer.read(1024):
+    while os.read(sys.stdin.fileno(), 1024):  # no buffer, whose lock the exit would wait for
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from endpoint.errors import ValidationError
+from endpoint.errors import ApiError
 
 
-async def read(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body, as it was sent. Raises ValidationError.
+async def read(request: web.BaseRequest, limit: int, refusal: type[ApiError]) -> bytes:
+    """The whole body, as it was sent. Raises ``refusal`` for one that is too large or breaks off.
 
     What is left of a body that is too large is read and thrown away by aiohttp after the answer
     (``lingering_time``): most clients look at it only when they have sent everything.
     """
     if (request.content_length or 0) > limit:
-        raise _too_large(limit)
+        raise refusal(_too_large(limit))
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
@@ -25,14 +25,11 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
-                raise _too_large(limit)
+                raise refusal(_too_large(limit))
     except (web.RequestPayloadError, ConnectionError) as error:
-        raise ValidationError(f"The request's body broke off: {error}") from error
+        raise refusal(f"The request's body broke off: {error}") from error
     return b"".join(chunks)
 
 
-def _too_large(limit: int) -> ValidationError:
-    return ValidationError(
-        f"The request's body is larger than {limit} bytes, the most that this endpoint takes "
-        "(MODELYARD_UP_MAX_BODY_BYTES)."
-    )
+def _too_large(limit: int) -> str:
+    return f"The request's body is larger than {limit} bytes, the most that is taken here."

@@ -64,12 +64,11 @@ class Endpoints:
     async def describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """How it is now."""
         record = self.endpoints.get(request["EndpointName"])
-        config = self.configs.table.get(record.config_name)
         variants = self.backend.variants(record.name)
         shown = {
             "EndpointConfigName": record.config_name,
             "ProductionVariants": [_described(variant, record) for variant in variants],
-            "DataCaptureConfig": _data_capture(config),
+            "DataCaptureConfig": _data_capture(record),
             "FailureReason": record.failure[:_MAX_FAILURE] or None,
             "LastDeploymentConfig": record.request.get("DeploymentConfig"),
             "PendingDeploymentSummary": _pending(record),
@@ -229,9 +228,9 @@ def _described(variant: VariantSummary, record: EndpointRecord) -> dict[str, Any
     }
 
 
-def _data_capture(config: Definition | None) -> dict[str, Any] | None:
+def _data_capture(record: EndpointRecord) -> dict[str, Any] | None:
     """Of what was asked for; nothing is captured here."""
-    asked = config and config.request.get("DataCaptureConfig")
+    asked = record.snapshot.get("config", {}).get("DataCaptureConfig")
     if not asked:
         return None
     return {

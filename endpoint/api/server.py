@@ -15,6 +15,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -23,7 +24,13 @@ from endpoint.api import answers, bodies, runtime
 from endpoint.api.backend import Backend
 from endpoint.api.control_plane import ControlPlane
 from endpoint.api.signatures import Access, Signed
-from endpoint.errors import ApiError, InternalFailure, NoSuchRoute, ValidationError
+from endpoint.errors import (
+    ApiError,
+    InternalFailure,
+    NoSuchRoute,
+    ValidationError,
+    ValidationException,
+)
 from endpoint.names import ENDPOINT, Names
 from endpoint.settings import EndpointSettings
 from endpoint.state import State
@@ -32,6 +39,11 @@ log = logging.getLogger("modelyard.endpoint")
 
 # Headers of a request may be longer than the limits that they break, so that the answer says which.
 _MAX_HEADER = 32 * 1024
+
+# No request of the control plane that keeps to its limits is larger.
+_MAX_OPERATION_BYTES = 1 << 20
+
+_MAX_DIGITS = 18
 
 # A body that is not wanted is read away for this long, see bodies.py.
 _LINGER_SECONDS = 30.0
@@ -59,6 +71,7 @@ class ApiServer:
         self._names = Names(settings.region, settings.account)
         self._access = Access.load(settings, clock)
         self._control_plane = ControlPlane(self._names, state, backend, clock)
+        self._running: set[asyncio.Task[Any]] = set()
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
 
@@ -88,9 +101,19 @@ class ApiServer:
             self._server.pre_shutdown()
             # It waits twice for as long: for the answer, then for the connection's task.
             await self._server.shutdown(timeout_seconds / 2)
+            await asyncio.gather(*self._running, return_exceptions=True)  # they are cancelled
         await self._control_plane.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            return await self._answer(request)
+        finally:
+            self._running.discard(task)
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
         request_id = str(uuid.uuid4())
         content_type = answers.AWS_JSON if "X-Amz-Target" in request.headers else answers.JSON
         try:
@@ -136,7 +159,7 @@ class ApiServer:
     async def _invoke(
         self, request: web.BaseRequest, request_id: str, endpoint: str
     ) -> web.Response:
-        body = await bodies.read(request, self._settings.max_body_bytes)
+        body = await bodies.read(request, self._settings.max_body_bytes, ValidationError)
         key = await self._access.authenticate(_signed(request, body))
         invocation = runtime.invocation_of(endpoint, request.headers, body, request_id)
         key.authorize(
@@ -147,7 +170,7 @@ class ApiServer:
         return answers.result(reply.body, request_id, runtime.headers_of(reply))
 
     async def _operate(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        body = await bodies.read(request, self._settings.max_body_bytes)
+        body = await bodies.read(request, _MAX_OPERATION_BYTES, ValidationException)
         key = await self._access.authenticate(_signed(request, body))
         operation = self._control_plane.operation_of(request.headers.get("X-Amz-Target", ""))
         key.authorize(operation, self._names.arn("*", "*"))
@@ -158,7 +181,7 @@ class ApiServer:
         key = await self._access.authenticate(_signed(request, b""))
         key.authorize("GetStatus", self._names.arn("*", "*"))
         since = request.query.get("since", "0")
-        if not since.isdecimal():
+        if not since.isdecimal() or len(since) > _MAX_DIGITS:
             raise ValidationError(f"since={since!r} must be the number of an event.")
         return answers.document(await self._backend.status(int(since)), request_id)
 

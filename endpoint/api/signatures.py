@@ -83,9 +83,9 @@ class Key:
     def authorize(self, operation: str, resource: str, target_model: str | None = None) -> None:
         """Raise AccessDenied unless it may; ``target_model`` counts for InvokeEndpoint only."""
         action = f"{SERVICE}:{operation}"
-        allowed = self.actions is None or self.actions.fullmatch(action) is not None
-        if allowed and operation == "InvokeEndpoint" and self.target_models is not None:
-            allowed = self.target_models.fullmatch(target_model or "") is not None
+        allowed = _matches(self.actions, action)
+        if operation == "InvokeEndpoint":
+            allowed = allowed and _matches(self.target_models, target_model)
         if not allowed:
             raise AccessDenied(
                 f"User: {self.user} is not authorized to perform: {action} on resource: {resource} "
@@ -193,6 +193,11 @@ def _entries(path: Path) -> list[_Entry]:
         if not re.fullmatch(r"[^/,\s]+", id) or ids.count(id) > 1:
             raise SettingsError(f"access_file={path}: access_key_id {id!r} is empty, odd or twice")
     return entries
+
+
+def _matches(patterns: re.Pattern[str] | None, text: str | None) -> bool:
+    """Where there are patterns, what is not there matches none."""
+    return patterns is None or (text is not None and patterns.fullmatch(text) is not None)
 
 
 def _any_of(patterns: list[str] | None, flags: int = 0) -> re.Pattern[str] | None:

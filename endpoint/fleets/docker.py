@@ -64,7 +64,7 @@ class DockerFleet:
             await self._engine.call(lambda _: _start(found))
             return self._hold(spec, found)
         except BaseException as error:
-            await self._engine.call(lambda _: found.remove(force=True, v=True))
+            await self._engine.discard(found)
             if isinstance(error, FleetError):
                 raise FleetError(f"instance {spec.id} cannot be started: {error}") from error
             raise
@@ -77,7 +77,7 @@ class DockerFleet:
             return None
         if name and found.status == "running":
             return self._hold(spec, found)
-        await self._engine.find(lambda _: found.remove(force=True, v=True))
+        await self._engine.discard(found)
         return None
 
     async def close(self) -> None:
@@ -100,6 +100,7 @@ class DockerFleet:
             "labels": {"modelyard.instance": spec.id, DIRECTORY_LABEL: _directory(spec)},
             "volumes": [_mount(spec), *settings.docker_volumes],
             "network_mode": settings.docker_network,
+            "log_config": self._engine.short_logs(),
         }
         if spec.memory_limit_bytes:
             wanted["mem_limit"] = wanted["memswap_limit"] = spec.memory_limit_bytes

@@ -10,6 +10,7 @@ import logging
 import math
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +93,20 @@ class DockerContainer:
             self._end("was removed")
         elif state.get("Status") in _OVER:
             self._end(_how(state))
+        else:
+            with suppress(FleetError):  # it may have ended just now: the next look tells
+                self._memory = await self._engine.call(lambda _: self._weighed())
 
     def _seen(self) -> Mapping[str, Any]:
-        """In a thread: what it printed, what it takes, its state."""
+        """In a thread: its state, and with it the end of what it printed."""
         self._found.reload()
         text = self._found.logs(tail=_LINES)[-_LAST_WORDS_BYTES:]
         self._last_words = text.decode("utf-8", "replace").strip()
         state: Mapping[str, Any] = self._found.attrs["State"]
-        if state.get("Status") not in _OVER:
-            self._memory = _memory_use(self._found.stats(stream=False, one_shot=True))
         return state
+
+    def _weighed(self) -> MemoryUse | None:
+        return _memory_use(self._found.stats(stream=False, one_shot=True))
 
     def _end(self, words: str) -> None:
         self._watch.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from endpoint.fleets.fleet import FleetError, ImageError
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 # A stop waits for its container, so that there are as many at once as there are threads.
 _THREADS = 16
+
+_MAX_LOG = "64m"
 
 
 class Engine:
@@ -52,19 +55,28 @@ class Engine:
 
     async def image(self, name: str) -> Any:
         """The image; it is pulled if it is not on this machine. Raises ImageError."""
-        found = await self.find(lambda client: client.images.get(name))
-        if found is not None:
-            return found
+        await self._connected()
         try:
-            return await self.call(lambda client: client.images.pull(name))
+            found = await self.find(lambda client: client.images.get(name))
+            return found or await self.call(lambda client: client.images.pull(name))
         except FleetError as error:
             raise ImageError(
                 f"image {name!r} is not on this machine, and cannot be pulled: {error}"
             ) from error
 
+    async def discard(self, container: Any) -> None:
+        """Kill and remove a container, as far as it is there."""
+        with suppress(FleetError):  # it does not run
+            await self.find(lambda _: container.kill())
+        await self.find(lambda _: container.remove(force=True, v=True))
+
     def gpus(self) -> list[Any]:
         """All GPUs, as a container asks for them."""
         return [self._docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])]
+
+    def short_logs(self) -> Any:
+        """Logs that do not fill the disk: by default Docker keeps all that a container prints."""
+        return self._docker.types.LogConfig(type="json-file", config={"max-size": _MAX_LOG})
 
     def close(self) -> None:
         """Close the connections."""

@@ -53,7 +53,7 @@ class Arrivals:
 
         Raises ApiError, or ContainerError when the container is gone.
         """
-        await self._check_failures(resident)
+        version = version or await self._changed_since_it_failed(resident)
         limit = self._settings.load_timeout_seconds
         try:
             async with asyncio.timeout(limit):
@@ -82,24 +82,33 @@ class Arrivals:
         resident.stored = stored
         return stored
 
-    async def _check_failures(self, resident: Resident) -> None:
-        """Raise what failed a moment ago, unless the object has changed since."""
+    async def _changed_since_it_failed(self, resident: Resident) -> ObjectInfo | None:
+        """The object, if what it was before failed a moment ago; raises that if it is the same."""
         failure = self._failures.get(resident.target)
         if failure is None or asyncio.get_running_loop().time() >= failure.until:
-            return
-        if await self._etag(resident) == failure.etag:
-            raise failure.error
-
-    async def _etag(self, resident: Resident) -> str:
+            return None
         try:
-            return (await self._files.look(resident.target, resident.url)).etag
+            info = await self._files.look(resident.target, resident.url)
         except StoreError as error:
             raise self._words.of_files(error, resident.url) from error
+        if info.etag == failure.etag:
+            # Without a trace, which would hold on to every request that was ever told.
+            raise failure.error.with_traceback(None)
+        return info
 
     def _failed(self, resident: Resident, error: ApiError) -> ApiError:
         """Remember a failure, unless it is the store's: an object may be there at any moment."""
-        if etag := self._files.seen_etag(resident.target):
-            until = asyncio.get_running_loop().time() + self._settings.failed_load_seconds
-            self._failures[resident.target] = _Failure(error, until, etag)
+        etag = self._files.seen_etag(resident.target)
+        if not etag and resident.stored is not None:
+            etag = resident.stored.etag
+        if etag and not isinstance(error.__cause__, StoreError):
+            self._remember(resident.target, error, etag)
         self._record("load_failed", resident.target, text=error.message)
         return error
+
+    def _remember(self, target: str, error: ApiError, etag: str) -> None:
+        now = asyncio.get_running_loop().time()
+        for old in [name for name, failure in self._failures.items() if failure.until <= now]:
+            del self._failures[old]
+        until = now + self._settings.failed_load_seconds
+        self._failures[target] = _Failure(error, until, etag)

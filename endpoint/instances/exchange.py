@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from endpoint.instances.container_client import Answer, ContainerClient, ContainerLost
+from endpoint.instances.container_client import (
+    Answer,
+    ContainerClient,
+    ContainerLost,
+    ContainerUnreachable,
+)
 from endpoint.instances.models import Models
 from endpoint.instances.resident import Resident
 from endpoint.invocation import Invocation
@@ -38,6 +43,7 @@ class Exchange:
         if answer.status == _NOT_LOADED and await models.reload(resident, loads, deadline):
             answer = await self._run(resident, invocation, deadline)
         while answer.status == _FULL and await self._make_room(models, resident, deadline):
+            await models.ready(resident, deadline)  # it may have had to give way to others
             answer = await self._run(resident, invocation, deadline)
         return answer
 
@@ -56,7 +62,10 @@ class Exchange:
             if not (error.reused and error.before_answer):
                 raise
             # An idle connection that the container closed just then.
-            return await self._send(resident.id, invocation, deadline)
+            try:
+                return await self._send(resident.id, invocation, deadline)
+            except ContainerUnreachable:  # so it was not idle: the container has died
+                raise error from None
         finally:
             resident.end_run()
 

@@ -273,7 +273,15 @@ class Instance:
         )
         tenants.models = models
         models.connect(
-            Memory(self._client, container, models.residents, settings, self._words, self._record)
+            Memory(
+                self._client,
+                container,
+                models.residents,
+                models.left,
+                settings,
+                self._words,
+                self._record,
+            )
         )
         return models
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from endpoint.events import Record
 from endpoint.fleets.fleet import Container
 from endpoint.instances.container_client import (
     Answer,
+    BadAnswer,
     ContainerClient,
     ContainerError,
     ContainerTimeout,
@@ -42,20 +43,23 @@ class Memory:
         client: ContainerClient,
         container: Container,
         residents: Callable[[], Iterable[Resident]],
+        left: Callable[[Resident], None],
         settings: EndpointSettings,
         words: Words,
         record: Record,
     ) -> None:
+        """``left`` is called when a model's way out has ended, wherever it led."""
         self._client = client
         self._container = container
         self._residents = residents
+        self._tell_left = left
         self._settings = settings
         self._words = words
         self._record = record
         self._making_room = asyncio.Lock()
         self._changed = asyncio.Event()
         self._posting = 0  # loads that the container is asked for
-        self._departures = 0
+        self._freed = 0  # how often there came to be more room in the container
         self._drops: set[asyncio.Task[None]] = set()
 
     def changed(self) -> None:
@@ -78,6 +82,8 @@ class Memory:
                 raise self._words.answered(answer)
         except BaseException:
             resident.stage = Stage.OUT
+            self._freed += 1
+            self.changed()
             raise
         resident.stage = Stage.LOADED
         resident.last_used = loop.time()
@@ -100,7 +106,10 @@ class Memory:
         return resident.leaving
 
     async def take_out(self, resident: Resident, why: str) -> bool:
-        """The way out of memory, for ``leave``; False if the container does not let it go."""
+        """The way out of memory, for ``leave``; False if the container does not let it go.
+
+        Raises ContainerError when the container is gone.
+        """
         await resident.quiet.wait()
         if resident.stage is not Stage.LOADED:
             return True
@@ -108,26 +117,30 @@ class Memory:
         begun = loop.time()
         gone = await self._delete(resident)
         if gone:
+            self._freed += 1
             self._record("unload", resident.target, seconds=loop.time() - begun, text=why)
         return gone
 
-    async def make_room(self, but: Resident | None = None) -> bool:
+    async def make_room(self, *, but: Resident | None = None, since: int | None = None) -> bool:
         """Unload the model that is missed least, not ``but``; wait for one if all are busy.
 
-        True when there should be more room than before. False when there is nobody to unload, or
-        the container does not let it go.
+        True when there should be more room than before, or than when ``freed`` was ``since``. False
+        when there is nobody whom the container lets go. Raises ContainerError when it is gone.
         """
+        before = self._freed if since is None else since
+        kept = set() if but is None else {but}
         async with self._making_room:
-            before = self._departures
-            victim = await self._victim(but)
-            if victim is None:
-                return self._departures > before
-            return await self.unload(victim, "to make room")
+            while (victim := await self._victim(kept)) is not None:
+                # It goes on for those who wait for the victim, should this be cancelled.
+                if await asyncio.shield(self.unload(victim, "to make room")):
+                    return True
+                kept.add(victim)
+            return self._freed > before
 
     async def unload_unused(self, why: str) -> bool:
         """Unload the least recently used model that nobody needs; False if there is none."""
         victim = least_recently_used(self._residents())
-        return victim is not None and await self.unload(victim, why)
+        return victim is not None and await asyncio.shield(self.unload(victim, why))
 
     def drop(self, model_id: str, target: str = "") -> None:
         """Have the container unload what nobody here knows, or what it never finished to load."""
@@ -150,14 +163,18 @@ class Memory:
             log.warning("%s: cannot be unloaded: %s", target or model_id, error)
 
     def _left(self, resident: Resident) -> None:
-        resident.leaving = None
-        self._departures += 1
+        way, resident.leaving = resident.leaving, None
+        if way is not None and not way.cancelled():
+            error = way.exception()  # those who waited for it have been told
+            if error is not None and not isinstance(error, ContainerError):
+                log.error("%s: its way out broke off", resident.target, exc_info=error)
         self.changed()
+        self._tell_left(resident)
 
-    async def _victim(self, but: Resident | None) -> Resident | None:
+    async def _victim(self, kept: Collection[Resident]) -> Resident | None:
         patient_until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
-        while (victim := least_recently_used(self._residents())) is None:
-            busy = least_wanted(self._residents(), but)
+        while (victim := least_recently_used(self._residents(), kept)) is None:
+            busy = least_wanted(self._residents(), kept)
             if busy is None and not self._somebody_moves:
                 return None
             try:
@@ -177,9 +194,11 @@ class Memory:
         await self._changed.wait()
 
     async def _post_until_it_fits(self, resident: Resident, path: str) -> Answer:
+        freed = self._freed
         while (answer := await self._post(resident, path)).status == _FULL:
-            if not await self.make_room():
+            if not await self.make_room(since=freed):
                 raise self._words.no_memory(resident.target, answer.text)
+            freed = self._freed
         return answer
 
     async def _post(self, resident: Resident, path: str) -> Answer:
@@ -207,14 +226,15 @@ class Memory:
         timeout = self._settings.unload_timeout_seconds
         try:
             answer = await self._client.unload(resident.id, resident.target, timeout)
-        except ContainerError as error:
-            problem = str(error)
-        else:
             if answer.status in (_OK, _NOT_LOADED):
                 resident.stage = Stage.OUT
                 return True
             problem = f"{answer.status}: {answer.text[:200]}"
+        except (ContainerTimeout, BadAnswer) as error:
+            problem = str(error)
+        finally:
+            if resident.stage is Stage.UNLOADING:
+                resident.stage = Stage.LOADED
         log.warning("%s: the container does not unload it: %s", resident.target, problem)
-        resident.stage = Stage.LOADED
         resident.last_used = asyncio.get_running_loop().time()  # others are tried before it
         return False

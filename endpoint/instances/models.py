@@ -57,6 +57,8 @@ class Models:
         self._old: set[Resident] = set()
         self._looking: set[str] = set()
         self._listed: set[str] = set()  # by the container, at the start
+        self._strangers: set[str] = set()  # ids on the container's last list that nobody here knows
+        self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._memory: Memory
@@ -120,7 +122,7 @@ class Models:
 
     async def make_room(self, resident: Resident) -> bool:
         """The container has no memory for a request of that model: unload another one."""
-        return await self._memory.make_room(resident)
+        return await self._memory.make_room(but=resident)
 
     # --- routing --------------------------------------------------------------------------------
 
@@ -188,9 +190,9 @@ class Models:
                 continue
             resident.misses += 1
             if resident.misses >= _LISTS_MISSED and resident.users == 0:
-                self._record("unload", resident.target, text="by the container itself")
-                resident.stage = Stage.OUT
-                self._unused(resident)
+                # The list may be wrong: then its memory would be lost to all others.
+                self._memory.unload(resident, "the container does not list it")
+        self._drop_strangers(set(ids))
 
     # --- the disk asks (cache.disk_cache.Tenants) -----------------------------------------------
 
@@ -225,6 +227,7 @@ class Models:
 
     async def close(self) -> None:
         """Give up what is under way."""
+        self._closed = True
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
@@ -237,6 +240,13 @@ class Models:
         """Whether it is this request that is given up."""
         request = asyncio.current_task()
         return request is not None and request.cancelling() > 0
+
+    def _drop_strangers(self, ids: set[str]) -> None:
+        """Free the memory of what was loaded after all, when its load had been given up."""
+        strangers = ids - {one.stored.id for one in self._residents() if one.stored is not None}
+        for id in strangers & self._strangers:
+            self._memory.drop(id)
+        self._strangers = strangers
 
     # --- on the way in --------------------------------------------------------------------------
 
@@ -253,6 +263,8 @@ class Models:
 
     def _bring(self, resident: Resident, version: ObjectInfo | None = None) -> asyncio.Task[None]:
         """Start to bring a model in: that version of it, or what there is."""
+        if self._closed:
+            raise ContainerUnreachable(f"{resident.target}: the instance is gone")
         resident.arriving = self._spawn(self._bring_in(resident, version))
         return resident.arriving
 
@@ -268,12 +280,23 @@ class Models:
 
     def _unused(self, resident: Resident) -> None:
         """Nobody uses it now."""
+        if self._closed:
+            return
         self._memory.changed()
         if resident.stored is not None:
             self._files.touch(resident.stored)
         if not self._keep and resident.is_ready:
             self._memory.leave(resident, self._remove(resident, "models are not kept"))
-        elif resident.stage is Stage.OUT and resident.arriving is None:
+        else:
+            self._forget_if_out(resident)
+
+    def left(self, resident: Resident) -> None:
+        """Its way out of memory has ended."""
+        if resident.users == 0:
+            self._forget_if_out(resident)
+
+    def _forget_if_out(self, resident: Resident) -> None:
+        if resident.stage is Stage.OUT and resident.arriving is None and resident.leaving is None:
             self._drop(resident)
 
     def _drop(self, resident: Resident) -> None:
@@ -290,10 +313,13 @@ class Models:
 
     async def _retire(self, resident: Resident, why: str) -> None:
         await resident.unused.wait()
-        if resident.is_ready and await self._memory.unload(resident, why):
+        if resident.retiring and resident.is_ready and await self._memory.unload(resident, why):
             self._record("copy_withdrawn", resident.target, text=why)
-            self._drop(resident)
         resident.retiring = False
+
+    def _has_successor(self, resident: Resident) -> bool:
+        """Whether the container knows another one by the same id: the same object came back."""
+        return resident.stored is not None and self._is_served(resident.stored)
 
     def _is_served(self, stored: Stored) -> bool:
         """Whether a version is the one that requests get, or soon."""
@@ -350,7 +376,9 @@ class Models:
     async def _part(self, resident: Resident) -> None:
         await resident.unused.wait()
         try:
-            await self._memory.leave(resident, self._remove(resident, "it is not served any more"))
+            if not self._has_successor(resident):
+                why = "it is not served any more"
+                await self._memory.leave(resident, self._remove(resident, why))
         finally:
             self._old.discard(resident)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -99,13 +99,16 @@ class Resident:
             self.quiet.set()
 
 
-def least_recently_used(residents: Iterable[Resident]) -> Resident | None:
-    """Who leaves first of those that nobody needs."""
-    idle = (resident for resident in residents if resident.is_ready and resident.users == 0)
+def least_recently_used(
+    residents: Iterable[Resident], kept: Collection[Resident] = ()
+) -> Resident | None:
+    """Who leaves first of those that nobody needs, without those that are ``kept``."""
+    ready = (resident for resident in residents if resident.is_ready and resident not in kept)
+    idle = (resident for resident in ready if resident.users == 0)
     return min(idle, key=lambda resident: resident.last_used, default=None)
 
 
-def least_wanted(residents: Iterable[Resident], but: Resident | None) -> Resident | None:
+def least_wanted(residents: Iterable[Resident], kept: Collection[Resident]) -> Resident | None:
     """Who gives way when all are needed: one that fewest need, and that was asked for long ago."""
-    ready = (resident for resident in residents if resident.is_ready and resident is not but)
+    ready = (resident for resident in residents if resident.is_ready and resident not in kept)
     return min(ready, key=lambda resident: (resident.users, resident.last_used), default=None)

@@ -65,13 +65,19 @@ class Deployments:
         """End an endpoint; ``gone`` is called when its record is removed."""
         if live.change is not None:
             live.change.cancel()
+        self._retire(live)
         self._begin(live, self._delete(live, gone, live.change))
 
     async def halt_strays(self, current: Mapping[str, Collection[int]]) -> None:
         """Stop instances of an earlier life that are in no generation of their endpoint's."""
-        for record in self._state.instances.all():
-            if record.generation not in current.get(record.endpoint, ()):
-                await self._halt_stray(record)
+        await asyncio.gather(
+            *(
+                self._halt_stray(record)
+                for record in self._state.instances.all()
+                if record.generation not in current.get(record.endpoint, ())
+            )
+        )
+        await asyncio.to_thread(_remove_stray_files, self._directory, current)
 
     # --- what becomes of it ---------------------------------------------------------------------
 
@@ -88,11 +94,12 @@ class Deployments:
     async def _create(self, live: LiveEndpoint) -> None:
         record = self._record(live)
         try:
-            await self._bring_up(live.variants, record)
+            new = await self._bring_up(live, record)
         except StartFailed as error:
-            await self._end(live.variants)
+            await self._end_others(live)
             self._set(live, EndpointStatus.FAILED, failure=str(error)[:_MAX_REASON])
         else:
+            live.variants, live.others = new, []
             self._set(live, EndpointStatus.IN_SERVICE, failure="")
 
     async def _resume(self, live: LiveEndpoint) -> None:
@@ -121,21 +128,18 @@ class Deployments:
             failure="",
             **_NOTHING_NEXT,
         )
-        new: dict[str, Variant] = {}
         try:
-            await self._bring_up(new, following)
-        except asyncio.CancelledError:
-            await self._end(new)
-            raise
+            new = await self._bring_up(live, following)
         except StartFailed as error:
             self._set(live, EndpointStatus.ROLLING_BACK)
-            await self._end(new)
+            await self._end_others(live)
             failure = str(error)[:_MAX_REASON]
             self._set(live, EndpointStatus.IN_SERVICE, **_NOTHING_NEXT, failure=failure)
             return
-        old, live.variants = live.variants, new
         self._state.endpoints.put(following)
-        await self._end(old)
+        live.others = list(live.variants.values())
+        live.variants = new
+        await self._end_others(live)
         self._set(live, EndpointStatus.IN_SERVICE)
 
     async def _resize(self, live: LiveEndpoint) -> None:
@@ -164,8 +168,9 @@ class Deployments:
     ) -> None:
         if before is not None:
             await asyncio.wait({before})
-        await self._end(live.variants)
-        for record in self._state.instances.all():  # of a fleet that was on its way
+        self._retire(live)  # also what a change has put into service at its very end
+        await self._end_others(live)
+        for record in self._state.instances.all():  # of an earlier life
             if record.endpoint == live.name:
                 await self._halt_stray(record)
         self._state.endpoints.remove(live.name)
@@ -174,23 +179,33 @@ class Deployments:
 
     # --- fleets ---------------------------------------------------------------------------------
 
-    async def _bring_up(self, into: dict[str, Variant], record: EndpointRecord) -> None:
-        """Start all variants of a record. Raises StartFailed; then some may have started."""
-        into |= self._variants(record)
-        for variant in into.values():
+    async def _bring_up(self, live: LiveEndpoint, record: EndpointRecord) -> dict[str, Variant]:
+        """Start all variants of a record as ``others``; they are returned when all serve.
+
+        Raises StartFailed; then some may have started.
+        """
+        new = self._variants(record)
+        live.others = list(new.values())
+        for variant in live.others:
             variant.tell(EndpointStatus.CREATING)
-        starts = [into[state.name].resize(state.instance_count) for state in record.variants]
+        starts = [new[state.name].resize(state.instance_count) for state in record.variants]
         for outcome in await asyncio.gather(*starts, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
-        for variant in into.values():
+        for variant in live.others:
             variant.tell("")
+        return new
 
-    async def _end(self, variants: dict[str, Variant]) -> None:
-        for variant in variants.values():
+    def _retire(self, live: LiveEndpoint) -> None:
+        """Let no variant take requests any more."""
+        live.others += live.variants.values()
+        live.variants = {}
+
+    async def _end_others(self, live: LiveEndpoint) -> None:
+        for variant in live.others:
             variant.tell(EndpointStatus.DELETING)
-        await asyncio.gather(*(variant.close() for variant in variants.values()))
-        variants.clear()
+        await asyncio.gather(*(variant.close() for variant in live.others))
+        live.others = []
 
     def _variants(self, record: EndpointRecord) -> dict[str, Variant]:
         """The variants of a record, without instances."""
@@ -271,3 +286,11 @@ class Deployments:
         self._state.endpoints.put(changed)
         text = f"{status}: {changed.failure}" if changed.failure else status
         self._events.of(live.name)("endpoint_status", text=text)
+
+
+def _remove_stray_files(instances: Path, current: Mapping[str, Collection[int]]) -> None:
+    """Remove what is left of instances that were stopped and never come back."""
+    for directory in instances.glob("*.*.*.*"):
+        endpoint, _, generation, _ = directory.name.split(".", 3)
+        if not (generation.isdecimal() and int(generation) in current.get(endpoint, ())):
+            shutil.rmtree(directory, ignore_errors=True)

@@ -14,24 +14,42 @@ from endpoint.specs import Mode
 
 
 class LiveEndpoint:
-    """An endpoint. ``variants`` are those that take requests; an update replaces all at once."""
+    """An endpoint. ``variants`` are those that take requests; an update replaces all at once.
+
+    ``others`` run beside them: they come up, or finish what they have.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.variants: dict[str, Variant] = {}
+        self.others: list[Variant] = []
         # Creating, updating or deleting it; one at a time.
         self.change: asyncio.Task[None] | None = None
 
     async def invoke(self, invocation: Invocation, deadline: float) -> Reply:
         """A container's answer. Raises ApiError."""
-        variant = self._variant_for(invocation)
-        _check_target(invocation, variant)
-        answer = await variant.invoke(invocation, deadline)
-        return Reply(answer.status, answer.headers, answer.body, variant.spec.name)
+        while True:
+            variant = self._variant_for(invocation)
+            _check_target(invocation, variant)
+            try:
+                answer = await variant.invoke(invocation, deadline)
+            except ServiceUnavailable:
+                if variant in self.variants.values() or not self.variants:
+                    raise  # else an update has replaced it
+            else:
+                return Reply(answer.status, answer.headers, answer.body, variant.spec.name)
+
+    def shown(self) -> list[Variant]:
+        """The variants for people: before any takes requests, those that come up."""
+        return list(self.variants.values()) or self.others
+
+    def all(self) -> list[Variant]:
+        """All that have instances, or may have."""
+        return [*self.variants.values(), *self.others]
 
     def summary(self) -> list[dict[str, Any]]:
         """The variants for ``GET /status``."""
-        return [variant.summary() for variant in self.variants.values()]
+        return [variant.summary() for variant in self.shown()]
 
     def _variant_for(self, invocation: Invocation) -> Variant:
         wanted = invocation.target_variant

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +19,8 @@ from endpoint.routing.copies import (
 )
 from endpoint.routing.places import Where
 from endpoint.settings import EndpointSettings
+
+log = logging.getLogger("modelyard.endpoint")
 
 _TICK_SECONDS = 1.0
 
@@ -42,28 +46,55 @@ class HotModels:
     def counting(self, target: str) -> Iterator[None]:
         """A request for a model runs."""
         loop = asyncio.get_running_loop()
-        copies = self._copies.get(target)
-        if copies is None:
-            copies = self._copies[target] = Copies(self._rules, loop.time())
-        copies.demand.started(loop.time())
-        self._balance(target, copies, loop.time())
+        now = loop.time()
+        copies = self._of(target, now)
+        demand = copies.demand
+        demand.started(now)
+        if demand.running > self._rules.spill_requests:  # less is left to the next look at all
+            self._balance(target, copies, now)
         try:
             yield
         finally:
-            copies.demand.finished(loop.time())
+            demand.finished(loop.time())
 
     async def run(self) -> None:
         """Look at all of them once a second, for ever: those without requests cool down."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            now = loop.time()
-            for target, copies in list(self._copies.items()):
-                if self._balance(target, copies, now) < 2 and _is_over(copies, now):
-                    del self._copies[target]
+            try:
+                self._look(loop.time())
+            except Exception:
+                log.exception("copies of models cannot be looked at")
 
-    def _balance(self, target: str, copies: Copies, now: float) -> int:
-        """Make or withdraw a copy if that is due; returns how many there are."""
+    def _look(self, now: float) -> None:
+        """At those that have copies or are hot. Costs as much as there are models in memory."""
+        held = self._held()
+        for target in [target for target, count in held.items() if count > 1]:
+            self._of(target, now)  # copies may be there without a request, after a restart
+        for target, copies in list(self._copies.items()):
+            mean = copies.demand.mean(now)
+            if held[target] > 1 or mean > self._rules.spill_requests:
+                self._balance(target, copies, now)
+            elif copies.demand.running == 0 and mean < _NEGLIGIBLE:
+                del self._copies[target]
+
+    def _of(self, target: str, now: float) -> Copies:
+        copies = self._copies.get(target)
+        if copies is None:
+            copies = self._copies[target] = Copies(self._rules, now)
+        return copies
+
+    def _held(self) -> Counter[str]:
+        """On how many instances each model is in memory, or on its way in or out."""
+        held: Counter[str] = Counter()
+        for instance in self._serving():
+            if instance.models is not None:
+                held.update({resident.target for resident in instance.models.residents()})
+        return held
+
+    def _balance(self, target: str, copies: Copies, now: float) -> None:
+        """Make or withdraw a copy if that is due."""
         instances = self._serving()
         wheres = [instance.where(target) for instance in instances]
         count = sum(where <= Where.LOADING for where in wheres)
@@ -72,7 +103,6 @@ class HotModels:
             self._add(target, instances)
         elif change is Change.WITHDRAW:
             self._withdraw(target, instances)
-        return count
 
     def _add(self, target: str, instances: list[Instance]) -> None:
         chosen = place_for_copy([one.place(target) for one in instances], key=target)
@@ -86,7 +116,3 @@ class HotModels:
         for instance in instances:
             if instance.spec.id == chosen and instance.models is not None:
                 instance.models.withdraw(target, "fewer copies are enough")
-
-
-def _is_over(copies: Copies, now: float) -> bool:
-    return copies.demand.running == 0 and copies.demand.mean(now) < _NEGLIGIBLE

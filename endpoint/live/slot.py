@@ -95,8 +95,10 @@ class Slot:
         while True:
             try:
                 await self._bring_up()
-            except (FleetError, NotHealthy, OSError) as error:
-                await self.instance.stop(at_once=True)
+            except Exception as error:
+                if not isinstance(error, FleetError | NotHealthy | OSError):
+                    log.exception("instance %s failed at its start", self._record.id)
+                await self._discard()
                 if not self._patient and not self._first.done():
                     self._first.set_exception(StartFailed(str(error)))
                     self._first.exception()  # whoever waits is told; nobody may wait
@@ -121,9 +123,19 @@ class Slot:
         if not self._first.done():
             self._first.set_result(None)
         self._changed()
-        await self.instance.lost()
+        try:
+            await self.instance.lost()
+        except Exception:  # a slot that nobody looks after would be empty for ever
+            log.exception("instance %s cannot be looked at; it is replaced", self._record.id)
+            self.instance.drain()
         self._changed()
-        await self.instance.stop(at_once=True)
+        await self._discard()
+
+    async def _discard(self) -> None:
+        try:
+            await self.instance.stop(at_once=True)
+        except Exception:
+            log.exception("instance %s cannot be stopped", self._record.id)
 
     @property
     def serving(self) -> Instance | None:

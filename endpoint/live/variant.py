@@ -89,6 +89,7 @@ class Variant:
 
     async def close(self) -> None:
         """Let all instances finish what they have, and remove them."""
+        self.desired_count = 0
         self._balancing.cancel()
         await self._vacate(list(self._slots.values()))
 
@@ -178,7 +179,7 @@ class Variant:
 
     async def _wait_for_change(self, deadline: float) -> None:
         now = asyncio.get_running_loop().time()
-        if now >= deadline or not self._slots:
+        if now >= deadline or self.desired_count == 0:
             raise ServiceUnavailable(
                 f"Variant {self.spec.name} has no instance that could take the request; those that "
                 "were lost are being replaced. Try again."

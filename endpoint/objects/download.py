@@ -21,8 +21,11 @@ from endpoint.objects.store import ObjectInfo, StoreError, StoreUnavailable
 
 log = logging.getLogger("modelyard.endpoint")
 
-PART_BYTES = 8 << 20
-_CHUNK_BYTES = 1 << 17  # what the extraction reads at once, so that few have to be cut
+# Smaller parts cost requests. Larger ones keep the extraction waiting: all of a window arrive
+# together, and only the first of them can be read by then.
+PART_BYTES = 4 << 20
+WHOLE_BYTES = 8 << 20  # in one piece: a second request would take longer than it saves
+_CHUNK_BYTES = 1 << 19  # what the extraction reads at once, so that few have to be cut
 
 
 class Body(Protocol):
@@ -109,8 +112,10 @@ class Download:
 
     def _ask(self) -> None:
         """Have parts come until the window is full."""
-        while len(self._parts) < self._window and self._asked < self._info.size:
-            part = _Part(self._asked, min(self._asked + PART_BYTES, self._info.size))
+        size = self._info.size
+        length = PART_BYTES if size > WHOLE_BYTES else size
+        while len(self._parts) < self._window and self._asked < size:
+            part = _Part(self._asked, min(self._asked + length, size))
             self._asked = part.end
             self._parts.append(part)
             self._threads.submit(self._fetch, part)

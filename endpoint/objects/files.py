@@ -72,7 +72,7 @@ class _Unchanging(io.FileIO):
 
 def _open(info: ObjectInfo) -> io.BufferedReader:
     try:
-        return io.BufferedReader(_Unchanging(_path(info.url), info), 1 << 17)
+        return io.BufferedReader(_Unchanging(_path(info.url), info))
     except OSError as error:
         raise _failed(info.url, error) from error
 

@@ -21,10 +21,16 @@ def patiently(call: Callable[[], T], stop: threading.Event) -> T:
     Raises that of the last call, everything else at once, and Stopped once ``stop`` is set.
     """
     for delay in _DELAYS_SECONDS:
+        _check(stop)
         try:
             return call()
         except StoreUnavailable:
             # Parts that broke off together do not come back together.
-            if stop.wait(delay * random.uniform(0.5, 1.0)):
-                raise Stopped("The endpoint is stopping.") from None
+            stop.wait(delay * random.uniform(0.5, 1.0))
+    _check(stop)
     return call()
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Stopped("The endpoint is stopping.")

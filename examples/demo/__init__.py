@@ -1,1 +1,1 @@
-"""A guided tour of the server with three of the examples: ``scripts/demo``."""
+"""A guided tour of an endpoint of twelve models: ``scripts/demo``."""

@@ -1,99 +1,131 @@
-"""The multi-model API from a client's side, with the standard library alone.
+"""All that an application and its operator say to the endpoint: boto3, as it is written for AWS.
 
-On SageMaker the platform makes these requests; an application only calls InvokeEndpoint with
-``TargetModel``, which arrives at the server as ``POST /models/{name}/invoke``.
+Nothing here knows where the endpoint is. boto3 takes that from the environment, from the lines
+that ``modelyard up`` prints; without them the same code talks to AWS, where ``IMAGE`` and ``ROLE``
+would be your own.
 """
 
 from __future__ import annotations
 
-import json
-from http.client import HTTPConnection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from examples.archives import SampleRequest
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
-TIMEOUT_SECONDS = 60.0
+IMAGE = "modelyard"
+ROLE = "arn:aws:iam::000000000000:role/modelyard"
 
-
-class Refused(Exception):
-    """Raised for an answer that is an error; the server says in it what to do."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{status}: {message}")
-        self.status = status
-        self.message = message
+# None is sent twice: the demo counts those that fail. An application leaves boto3 its retries.
+_ONCE = Config(retries={"total_max_attempts": 1}, max_pool_connections=50, read_timeout=90)
 
 
-class Client:
-    """One connection, kept open from request to request."""
+class Bucket:
+    """A bucket of model archives."""
 
-    def __init__(self, port: int) -> None:
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._s3 = boto3.client("s3")
+        self._s3.create_bucket(Bucket=name)
 
-    def is_healthy(self) -> bool:
-        """Does the server answer and say that it can take requests?"""
-        try:
-            self._ask("GET", "/ping")
-        except (ConnectionError, Refused):
-            self.close()
-            return False
-        return True
+    @property
+    def url(self) -> str:
+        """The prefix of all archives; a ``TargetModel`` is what comes after it."""
+        return f"s3://{self.name}/"
 
-    def metrics(self) -> str:
-        """What a Prometheus server would collect."""
-        return self._ask("GET", "/metrics").decode()
+    def upload(self, archive: Path) -> None:
+        """From now on, the endpoint has this model."""
+        self._s3.upload_file(str(archive), self.name, archive.name)
 
-    def load(self, name: str, model_dir: Path) -> None:
-        """Make a model ready. ``name`` is how it will be called; any string will do."""
-        body = json.dumps({"model_name": name, "url": str(model_dir)}).encode()
-        self._ask("POST", "/models", body, "application/json")
+    def delete(self, target_model: str) -> None:
+        """From now on, or some seconds later, it has not."""
+        self._s3.delete_object(Bucket=self.name, Key=target_model)
 
-    def invoke(self, name: str, request: SampleRequest) -> bytes:
-        """Ask a model; the answer is JSON unless an Accept header says otherwise."""
-        return self.ask(name, request.path.read_bytes(), request.content_type)
 
-    def ask(self, name: str, body: bytes, content_type: str) -> bytes:
-        """Ask a model with a body of one's own."""
-        return self._ask("POST", f"{_path(name)}/invoke", body, content_type)
+@dataclass(frozen=True)
+class Deployment:
+    """What is to run: how many instances, of what, for the models of which prefix."""
 
-    def describe(self, name: str) -> dict[str, Any]:
-        """State, memory and processes of a model."""
-        described: dict[str, Any] = json.loads(self._ask("GET", _path(name)))
-        return described
+    name: str
+    models_url: str
+    instances: int
+    environment: dict[str, str] = field(default_factory=dict)
 
-    def names(self) -> list[str]:
-        """The models that are loaded."""
-        return [model["modelName"] for model in json.loads(self._ask("GET", "/models"))["models"]]
 
-    def unload(self, name: str) -> None:
-        """Let a model go, with its processes and memory."""
-        self._ask("DELETE", _path(name))
+class Endpoint:
+    """One endpoint for all models of a bucket. Its methods raise ClientError; threads share it."""
 
-    def close(self) -> None:
-        """Hang up; the next request connects again."""
-        self._connection.close()
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._sagemaker = boto3.client("sagemaker")
+        self._runtime = boto3.client("sagemaker-runtime", config=_ONCE)
 
-    def _ask(
-        self, method: str, path: str, body: bytes | None = None, content_type: str = ""
-    ) -> bytes:
-        headers = {"Content-Type": content_type} if content_type else {}
-        self._connection.request(method, path, body, headers)
-        response = self._connection.getresponse()
-        content = response.read()
-        if response.status != 200:
-            raise Refused(response.status, _message(content))
+    def create(self, deployment: Deployment) -> None:
+        """Return when it is in service."""
+        self._define(deployment)
+        self._sagemaker.create_endpoint(
+            EndpointName=self.name, EndpointConfigName=deployment.name
+        )
+        self._wait_until_in_service()
+
+    def update(self, deployment: Deployment) -> None:
+        """Replace its instances; requests go on meanwhile."""
+        self._define(deployment)
+        self._sagemaker.update_endpoint(
+            EndpointName=self.name, EndpointConfigName=deployment.name
+        )
+        self._wait_until_in_service()
+
+    def delete(self) -> None:
+        """Return when it is gone, with its instances."""
+        self._sagemaker.delete_endpoint(EndpointName=self.name)
+        self._wait("endpoint_deleted")
+
+    def invoke(self, target_model: str, body: bytes, content_type: str) -> bytes:
+        """What the model answers."""
+        answer = self._runtime.invoke_endpoint(
+            EndpointName=self.name,
+            TargetModel=target_model,
+            ContentType=content_type,
+            Accept="application/json",
+            Body=body,
+        )
+        content: bytes = answer["Body"].read()
         return content
 
+    def _define(self, deployment: Deployment) -> None:
+        self._sagemaker.create_model(
+            ModelName=deployment.name,
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={
+                "Image": IMAGE,
+                "Mode": "MultiModel",
+                "ModelDataUrl": deployment.models_url,
+                "Environment": deployment.environment,
+            },
+        )
+        self._sagemaker.create_endpoint_config(
+            EndpointConfigName=deployment.name,
+            ProductionVariants=[
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": deployment.name,
+                    "InstanceType": "ml.m5.large",
+                    "InitialInstanceCount": deployment.instances,
+                }
+            ],
+        )
 
-def _path(name: str) -> str:
-    return "/models/" + quote(name, safe="")
+    def _wait_until_in_service(self) -> None:
+        self._wait("endpoint_in_service")
+
+    def _wait(self, waiter: str) -> None:
+        patience = {"Delay": 1, "MaxAttempts": 120}
+        self._sagemaker.get_waiter(waiter).wait(EndpointName=self.name, WaiterConfig=patience)
 
 
-def _message(content: bytes) -> str:
-    """The sentence in an error of the server, or the body as it is if somebody else answered."""
-    try:
-        return str(json.loads(content)["message"])
-    except (ValueError, LookupError, TypeError):
-        return content.decode(errors="replace")
+def told(error: ClientError) -> str:
+    """The kind of an error and what the endpoint says in it."""
+    found = error.response["Error"]
+    return f"{found['Code']}: {found['Message']}"

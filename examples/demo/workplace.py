@@ -1,4 +1,4 @@
-"""The directory the demo works in: archives, extracted models, the server's log.
+"""The directory the demo works in: archives, and the endpoint's data and log.
 
 It stays after the demo, to look at, and is made afresh by the next one.
 """
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from examples.demo.server import DemoError
+from examples.demo.errors import DemoError
+from modelyard.data_dir import DataDir
 
 LOCK = "demo.lock"
 
@@ -25,44 +26,56 @@ class Workplace:
     shown: Path
 
     @property
-    def models(self) -> Path:
-        """Extracted models: on SageMaker, /opt/ml/models."""
-        return self.directory / "models"
+    def archives(self) -> Path:
+        """What is uploaded to the bucket."""
+        return self.directory / "archives"
 
     @property
-    def log(self) -> Path:
-        """All that the server and its models print."""
-        return self.directory / "server.log"
+    def endpoint(self) -> Path:
+        """The data directory of ``modelyard up``."""
+        return self.directory / "endpoint"
 
     @property
-    def shown_log(self) -> Path:
+    def shown_endpoint(self) -> Path:
         """The same, as the user would write it."""
-        return self.shown / self.log.name
-
-    def archive(self, name: str) -> Path:
-        """The archive of a model: on SageMaker, an object under the endpoint's S3 prefix."""
-        return self.directory / "archives" / f"{name}.tar.gz"
+        return self.shown / self.endpoint.name
 
 
 @contextmanager
 def workplace(shown: Path) -> Iterator[Workplace]:
     """An empty workplace, for one demo at a time. Raises DemoError if it cannot be had."""
-    directory = shown.resolve()
-    _check_ours(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK).open("a") as lock:
+    place = Workplace(shown.resolve(), shown)
+    _check_ours(place.directory)
+    try:
+        place.directory.mkdir(parents=True, exist_ok=True)
+        lock = (place.directory / LOCK).open("a")
+    except OSError as error:
+        raise DemoError(
+            f"{shown} cannot be used ({error.strerror}); give another --directory"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DemoError(
                 f"another demo is running in {shown}; stop it, or give this one a --directory"
             ) from None
-        for name in ("archives", "models"):
-            shutil.rmtree(directory / name, ignore_errors=True)
-        yield Workplace(directory, shown)
+        _clear(place)
+        yield place
 
 
 def _check_ours(directory: Path) -> None:
     """Never clear away what no demo has made."""
-    if directory.exists() and not (directory / LOCK).exists() and any(directory.iterdir()):
+    if directory.is_dir() and not (directory / LOCK).exists() and any(directory.iterdir()):
         raise DemoError(f"{directory} is not empty and no directory of a demo; give another one")
+
+
+def _clear(place: Workplace) -> None:
+    if DataDir(str(place.endpoint)).holder() is not None:
+        raise DemoError(
+            f"the endpoint of an earlier demo runs in {place.shown}; it ends with\n"
+            f"  .venv/bin/modelyard down --data-dir {place.shown_endpoint}"
+        )
+    for directory in (place.archives, place.endpoint):
+        shutil.rmtree(directory, ignore_errors=True)
+    place.archives.mkdir()

@@ -17,11 +17,11 @@ from botocore.config import Config
 
 from endpoint.api.backend import VariantSummary
 from endpoint.api.server import ApiServer
-from endpoint.errors import ApiError, ResourceLimitExceeded, ValidationException
+from endpoint.errors import ResourceLimitExceeded, ValidationException
 from endpoint.invocation import Invocation, Reply
 from endpoint.records import EndpointRecord, EndpointStatus, VariantState
 from endpoint.settings import EndpointSettings
-from endpoint.specs import ContainerSpec, container_of, variant_of
+from endpoint.specs import ContainerSpec, VariantSpec, variants_of
 from endpoint.state import State
 from tests.endpoint.api.shapes import check_response
 
@@ -47,6 +47,7 @@ class Backend:
         self.invocations: list[Invocation] = []
         self.began = threading.Event()
         self.ended: list[str] = []
+        self.over = threading.Event()
         self.release: asyncio.Event | None = None
         self.checked: list[ContainerSpec] = []
         self.since: list[int] = []
@@ -59,7 +60,8 @@ class Backend:
 
     def create(self, record: EndpointRecord) -> None:
         self._count(record.variants)
-        self._state.endpoints.put(record)
+        snapshot = self._snapshot(record.config_name)
+        self._state.endpoints.put(msgspec.structs.replace(record, snapshot=snapshot))
         self._soon(record.name, status=EndpointStatus.IN_SERVICE)
 
     def update(self, name: str, config_name: str, variants: Sequence[VariantState]) -> None:
@@ -70,6 +72,7 @@ class Backend:
             status=EndpointStatus.IN_SERVICE,
             config_name=config_name,
             next_config_name="",
+            snapshot=self._snapshot(config_name),
             variants=tuple(variants),
         )
 
@@ -86,11 +89,10 @@ class Backend:
     def variants(self, name: str) -> list[VariantSummary]:
         record = self._state.endpoints.get(name)
         assert record is not None
-        config = self._state.configs.get(record.config_name)
-        if config is None or record.status == EndpointStatus.CREATING:
+        if record.status == EndpointStatus.CREATING:
             return []
-        given = {v["VariantName"]: v for v in config.request["ProductionVariants"]}
-        return [self._summary(v, given[v.name]) for v in record.variants if v.name in given]
+        specs = {spec.name: spec for spec in variants_of(record.snapshot)}
+        return [self._summary(variant, specs[variant.name]) for variant in record.variants]
 
     async def invoke(self, invocation: Invocation) -> Reply:
         self.invocations.append(invocation)
@@ -100,6 +102,7 @@ class Backend:
                 await self.release.wait()
         except asyncio.CancelledError:
             self.ended.append("cancelled")
+            self.over.set()
             raise
         self.ended.append("answered")
         answer = self.answers.pop(0) if self.answers else Reply(200, (), b"ok", "AllTraffic")
@@ -111,11 +114,17 @@ class Backend:
         self.since.append(since)
         return {"endpoints": [], "events": []}
 
-    def _summary(self, variant: VariantState, given: dict[str, Any]) -> VariantSummary:
-        model = self._state.models.get(given["ModelName"])
-        assert model is not None
+    def _snapshot(self, config_name: str) -> dict[str, Any]:
+        config = self._state.configs.get(config_name)
+        assert config is not None
+        names = {variant["ModelName"] for variant in config.request["ProductionVariants"]}
+        models = {name: self._state.models.get(name) for name in names}
+        found = {name: model.request for name, model in models.items() if model is not None}
+        return {"config": config.request, "models": found}
+
+    def _summary(self, variant: VariantState, spec: VariantSpec) -> VariantSummary:
         return VariantSummary(
-            spec=variant_of(given, container_of(model.request)),
+            spec=spec,
             current_weight=variant.weight,
             desired_weight=variant.weight,
             current_instance_count=variant.instance_count,
@@ -147,7 +156,7 @@ class RunningApi:
         clock: Callable[[], float] | None = None,
         **settings: Any,
     ) -> None:
-        self._settings = replace(EndpointSettings(), port=0, **settings)
+        self._settings = replace(EndpointSettings(), **{"port": 0, **settings})
         self._clock = {} if clock is None else {"clock": clock}
         self._directory = directory
         self._clients: list[Any] = []
@@ -168,9 +177,9 @@ class RunningApi:
             await self._end.wait()
             await self.server.stop(1.0)
         except BaseException as error:
-            if not self._ready.done():
-                self._ready.set_exception(error)
-            raise
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
         finally:
             self.state.close()
 
@@ -212,8 +221,3 @@ class RunningApi:
         client.meta.events.register("before-parse.*.*", check_response)
         self._clients.append(client)
         return client
-
-
-def failed(error: ApiError) -> tuple[str, str]:
-    """What a client sees of it."""
-    return error.code, error.message

@@ -1,4 +1,4 @@
-"""Holds raw answers to botocore's models: types, required members, nothing unknown, nothing empty."""
+"""Holds raw answers to botocore's models: types, required members, nothing unknown or empty."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMON_HEADERS = {"x-amzn-requestid", "x-amzn-errortype"}
 def check_response(
     operation_model: OperationModel, response_dict: dict[str, Any], **_: Any
 ) -> None:
-    """A handler of botocore's event ``before-parse``; fails for an answer that AWS could not give."""
+    """A handler of botocore's event ``before-parse``: the answer is one that AWS could give."""
     headers = {name.lower(): value for name, value in response_dict["headers"].items()}
     assert re.fullmatch(r"[0-9a-f-]{36}", headers["x-amzn-requestid"])
     if response_dict["status_code"] >= 400:

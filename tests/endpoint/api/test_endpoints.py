@@ -239,9 +239,7 @@ def test_too_many_instances_change_nothing(sagemaker: Any) -> None:
     with pytest.raises(ClientError) as raised:
         sagemaker.update_endpoint_weights_and_capacities(
             EndpointName="ep",
-            DesiredWeightsAndCapacities=[
-                {"VariantName": "AllTraffic", "DesiredInstanceCount": 21}
-            ],
+            DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 21}],
         )
     assert raised.value.response["Error"]["Code"] == "ResourceLimitExceeded"
     assert described(sagemaker)["EndpointStatus"] == "InService"
@@ -250,9 +248,7 @@ def test_too_many_instances_change_nothing(sagemaker: Any) -> None:
 def test_what_is_stored_but_not_done_is_described(sagemaker: Any) -> None:
     sagemaker.create_model(**model())
     sagemaker.create_endpoint_config(**config(DataCaptureConfig=CAPTURE))
-    sagemaker.create_endpoint(
-        EndpointName="ep", EndpointConfigName="c", DeploymentConfig=ROLLING
-    )
+    sagemaker.create_endpoint(EndpointName="ep", EndpointConfigName="c", DeploymentConfig=ROLLING)
     shown = described(sagemaker)
     assert shown["LastDeploymentConfig"] == ROLLING
     assert shown["DataCaptureConfig"] == {

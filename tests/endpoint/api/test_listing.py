@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_the_newest_come_first(sagemaker: Any, kind: str) -> None:
 def test_pages_together_are_the_list(
     sagemaker: Any, kind: str, size: int, sort_by: str, order: str
 ) -> None:
-    paginator = getattr(sagemaker, "get_paginator")(f"list_{kind}")
+    paginator = sagemaker.get_paginator(f"list_{kind}")
     pages = list(paginator.paginate(SortBy=sort_by, SortOrder=order, MaxResults=size))
     assert all(len(names(page)) == size for page in pages[:-1])
     found = list(itertools.chain.from_iterable(map(names, pages)))
@@ -80,12 +81,9 @@ def test_endpoints_sort_by_status(sagemaker: Any) -> None:
 
 
 def test_a_page_has_ten(api: RunningApi, sagemaker: Any) -> None:
-    api.call(
-        lambda: [
-            api.state.models.put(Definition(name=f"m-{n}", request={}, created=10.0))
-            for n in range(10)
-        ]
-    )
+    for number in range(10):
+        more = Definition(name=f"m-{number}", request={}, created=10.0)
+        api.call(partial(api.state.models.put, more))
     first = sagemaker.list_models()
     assert len(names(first)) == 10
     second = sagemaker.list_models(NextToken=first["NextToken"])

@@ -175,7 +175,7 @@ def test_very_much_that_is_wrong_fits_a_message(service: ServiceModel) -> None:
         (
             "CreateEndpointConfig",
             config(ProductionVariants=[variant(InitialVariantWeight=1e300)]),
-            "1e+300 can not be converted to a Float",
+            "NUMBER_VALUE can not be converted to a Float",
         ),
         ("ListModels", {"CreationTimeAfter": "now"}, "can not be converted to a Date"),
     ],

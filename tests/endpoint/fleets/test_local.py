@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from endpoint import process_tree
@@ -251,8 +250,8 @@ def test_a_hanging_load_and_what_it_forked_end_with_the_instance(tmp_path: Path)
             loading = asyncio.create_task(http.post("/models", json=order))
             assert await asyncio.to_thread((model / "ready").read_text) == "hangs"
             await container.stop(0.5)
-            with pytest.raises(httpx.HTTPError):
-                await loading
+            await asyncio.wait([loading])
+            assert loading.exception() or loading.result().status_code >= 500
         assert process_tree.marked(str(tmp_path / "one")) == []
         await local.close()
 

@@ -49,8 +49,6 @@ class S3:
     stalled: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     connections: int = 0
-    at_once: int = 0
-    most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def info_url(self, key: str) -> str:
@@ -111,17 +109,12 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         with self.state.lock:
             self.state.ranges.append(asked)
-            self.state.at_once += 1
-            self.state.most_at_once = max(self.state.at_once, self.state.most_at_once)
         try:
             self.state.before_get(asked)
             if not self._refused():
                 self._give(asked)
         except OSError:  # the client has left
             self.close_connection = True
-        finally:
-            with self.state.lock:
-                self.state.at_once -= 1
 
     def _key(self) -> str:
         return self.path.partition("?")[0].removeprefix(f"/{BUCKET}/")

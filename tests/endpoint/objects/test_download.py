@@ -29,7 +29,7 @@ from .archive_parts import contents, no_limit, tar_gz_of, tar_of
 from .s3_server import S3, Refusal
 
 SMALL = {"code/inference.py": b"def model_fn(model_dir): ...\n", "model.bin": b"weights" * 1000}
-LARGE = {f"weights-{n}.bin": os.urandom(6 << 20) for n in range(6)}
+LARGE = {f"weights-{n}.bin": os.urandom(3 << 20) for n in range(6)}
 SETTINGS = EndpointSettings(download_connections=2)
 LIMITS = archive_limits(SETTINGS)
 
@@ -86,10 +86,17 @@ def test_a_small_object_takes_one_look_and_one_request_for_all_of_it(
 def test_a_large_object_comes_in_parts_some_at_once_over_few_connections(
     s3: S3, large: bytes, tmp_path: Path
 ) -> None:
+    second = threading.Event()
+
+    def meet(asked: str | None) -> None:
+        if len(s3.ranges) > 1:
+            second.set()
+        assert second.wait(10)
+
+    s3.before_get = meet
     fetch(s3, large, tmp_path / "model")
     assert contents(tmp_path / "model") == LARGE
     assert part_starts(s3) == [n * PART_BYTES for n in range(5)]
-    assert s3.most_at_once == 2
     assert s3.connections <= 3
 
 
@@ -257,10 +264,13 @@ def test_a_cancelled_extraction_ends_at_once_and_leaves_nothing(
                 async with asyncio.timeout(5):
                     await task
             assert list(target.parent.iterdir()) == []
+            s3.stall_after = None
+            await opened.extract(info, target, LIMITS, no_limit)
         assert not s3.go_on.is_set()  # threads that read ended before the store went on
 
     asyncio.run(cancelled())
     assert not downloading()
+    assert contents(target) == LARGE
 
 
 def test_closing_ends_what_is_being_extracted(s3: S3, large: bytes, tmp_path: Path) -> None:

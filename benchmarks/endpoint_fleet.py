@@ -1,0 +1,4 @@
+from benchmarks.bench import Bench
+
+def fleet(bench: Bench) -> None:
+    pass

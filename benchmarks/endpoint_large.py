@@ -1,0 +1,4 @@
+from benchmarks.bench import Bench
+
+def large(bench: Bench) -> None:
+    pass
