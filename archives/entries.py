@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import IO, Protocol, cast
 
+from isal import isal_zlib
+
 from archives.errors import ArchiveError
 
 GZIP = b"\x1f\x8b"
@@ -29,9 +31,17 @@ _START_BYTES = 4
 _MAX_LINK_BYTES = 4096
 
 # What the readers raise for damaged archives.
-DAMAGE = (
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-    *(ValueError, OverflowError, LookupError, RuntimeError, struct.error),
+DAMAGE: tuple[type[Exception], ...] = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, isal_zlib.error),
+    *(
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        OverflowError,
+        LookupError,
+        RuntimeError,
+        struct.error,
+    ),
 )
 
 
@@ -144,7 +154,7 @@ class _Forwards:
         self.gzipped = start.startswith(GZIP)
         self._source = source
         self._max_bytes = max_bytes
-        self._inflater = zlib.decompressobj(wbits=31) if self.gzipped else None
+        self._inflater = isal_zlib.decompressobj(wbits=31) if self.gzipped else None
         self._input = start if self.gzipped else b""
         self._ready = memoryview(b"" if self.gzipped else start)
         self._position = 0
@@ -203,7 +213,7 @@ class _Forwards:
                     following += self._source.read(_INPUT_BYTES)
                 if not following.startswith(GZIP):
                     return b""
-                self._inflater = zlib.decompressobj(wbits=31)
+                self._inflater = isal_zlib.decompressobj(wbits=31)
                 self._input = following
             given = self._input or self._source.read(_INPUT_BYTES)
             if not given:

@@ -303,6 +303,7 @@ GRIDS: dict[str, Grid] = {
             "cold-p50": Measure("Cold: p50", "ms"),
             "cold-p99": Measure("Cold: p99", "ms"),
             "cold": Measure("Cold in 1,000", ""),
+            "reloads": Measure("Returned by the container in 1,000", ""),
             "moved": Measure("Models moved", ""),
         },
     ),

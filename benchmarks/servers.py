@@ -86,7 +86,7 @@ class Server:
 
     def __init__(self, contender: Contender, directory: Path) -> None:
         self.name = contender.name
-        self.port = _free_port()
+        self.port = free_port()
         self.directory = directory
         self.start_seconds = 0.0
         directory.mkdir(parents=True)
@@ -217,7 +217,7 @@ class Server:
             connection.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A free port below the ephemeral range; multi-model-server refuses those above 49151."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as listener, suppress(OSError):

@@ -84,7 +84,7 @@ class DockerFleet:
         """Let go of the engine; containers go on."""
         for container in self._containers:
             container.close()
-        self._engine.close()
+        await self._engine.close()
 
     def _hold(self, spec: InstanceSpec, found: Any) -> DockerContainer:
         container = DockerContainer(spec, self._engine, found, _url(found))

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from endpoint.fleets import control_group
 from endpoint.fleets.engine import Engine
 from endpoint.fleets.fleet import FleetError, InstanceSpec, MemoryUse, Record
 
@@ -27,7 +28,7 @@ _OVER = ("exited", "dead", "stopped", "removing")
 
 
 class DockerContainer:
-    """A container that was started. ``memory`` and ``last_words`` are a second old at most."""
+    """A container that was started. Its ``last_words`` are those of a second ago."""
 
     def __init__(self, spec: InstanceSpec, engine: Engine, found: Any, url: str) -> None:
         self.url = url
@@ -37,6 +38,7 @@ class DockerContainer:
         self._engine = engine
         self._found = found
         self._memory: MemoryUse | None = None
+        self._pid = 0  # of its first process, on this machine
         self._last_words = ""
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._watch = asyncio.create_task(self._look_on())
@@ -64,8 +66,10 @@ class DockerContainer:
         self._end("was stopped")
 
     def memory(self) -> MemoryUse | None:
-        """What the engine told last."""
-        return self._memory
+        """What it takes now; where that cannot be seen, what the engine told last."""
+        told = self._memory
+        used = control_group.used_bytes(self._pid, self._found.id) if told else None
+        return told if told is None or used is None else MemoryUse(used, told.limit)
 
     def last_words(self) -> str:
         """The end of its output when the engine was last asked."""
@@ -103,6 +107,7 @@ class DockerContainer:
         text = self._found.logs(tail=_LINES)[-_LAST_WORDS_BYTES:]
         self._last_words = text.decode("utf-8", "replace").strip()
         state: Mapping[str, Any] = self._found.attrs["State"]
+        self._pid = int(state.get("Pid") or 0)
         return state
 
     def _weighed(self) -> MemoryUse | None:

@@ -78,9 +78,9 @@ class Engine:
         """Logs that do not fill the disk: by default Docker keeps all that a container prints."""
         return self._docker.types.LogConfig(type="json-file", config={"max-size": _MAX_LOG})
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """Close the connections, once nobody is using them."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         if self._client is not None:
             self._client.close()
 

@@ -36,7 +36,8 @@ from endpoint.routing.places import Place, Where
 from endpoint.settings import FOLLOW, GIB, EndpointSettings
 from endpoint.specs import Mode, VariantSpec
 
-_FIRST_ERROR = 400
+# A redirect is no result either.
+_FIRST_ERROR = 300
 _DEFAULT_DISK_BYTES = 30 * GIB
 
 

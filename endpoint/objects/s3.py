@@ -68,16 +68,20 @@ class S3Store:
         """Raise StoreError unless a prefix can be listed."""
         await self._call(lambda: self._list(url))
 
-    async def extract(
-        self, info: ObjectInfo, target: Path, limits: ArchiveLimits, room: Room
-    ) -> int:
-        """Download an archive and extract it on the way; returns the bytes of its files."""
-        download = Download(
+    def download(self, info: ObjectInfo) -> Download:
+        """An object's bytes, to be read in a thread."""
+        return Download(
             info,
             lambda start, end: self._open(info, start, end),
             self._parts,
             window=self._connections,
         )
+
+    async def extract(
+        self, info: ObjectInfo, target: Path, limits: ArchiveLimits, room: Room
+    ) -> int:
+        """Download an archive and extract it on the way; returns the bytes of its files."""
+        download = self.download(info)
 
         def work() -> int:
             try:

@@ -64,17 +64,13 @@ class Endpoint:
     def create(self, deployment: Deployment) -> None:
         """Return when it is in service."""
         self._define(deployment)
-        self._sagemaker.create_endpoint(
-            EndpointName=self.name, EndpointConfigName=deployment.name
-        )
+        self._sagemaker.create_endpoint(EndpointName=self.name, EndpointConfigName=deployment.name)
         self._wait_until_in_service()
 
     def update(self, deployment: Deployment) -> None:
         """Replace its instances; requests go on meanwhile."""
         self._define(deployment)
-        self._sagemaker.update_endpoint(
-            EndpointName=self.name, EndpointConfigName=deployment.name
-        )
+        self._sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=deployment.name)
         self._wait_until_in_service()
 
     def delete(self) -> None:

@@ -2,61 +2,66 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-from pathlib import Path
+from collections.abc import Mapping
 
-from examples.archives import SampleRequest
-from examples.demo.tour import MODELS
+from examples.demo.models import CONTENT_TYPE, patients
 from examples.demo.workplace import Workplace
 
 AFTER = """
 What to try next, from this directory:
 
   ./scripts/demo --keep
-      the same, but the server stays, with curl lines to ask it
-  less examples/README.md
-      what the three models are made of, and how to make one of your own
-  tar -tzf {archive}
-      what is in an archive
-  .venv/bin/python -m examples.archives digits_script .demo/new.tar.gz
-      train and pack one again, after a change to examples/digits_script
-  .venv/bin/serve --port 8080 --model-roots {models} \\
-      --model-dir {model_dir}
-      one model by itself, at POST /invocations; Ctrl-C stops it
-  .venv/bin/serve --help
+      the same, but the endpoint stays, with lines to ask it
+  less examples/demo/client.py
+      all that an application says to the endpoint
+  .venv/bin/modelyard up --models {archives}
+      the same models again, without a bucket; Ctrl-C stops it
+  .venv/bin/modelyard up --help
       all settings, each with its environment variable
+"""
+
+KEPT = """\
+{exports}
+
+echo {patient} > {archives}/patient.csv
+.venv/bin/modelyard invoke {endpoint} {target} \\
+    --data-dir {data_dir} \\
+    --body {archives}/patient.csv --content-type {content_type}
+
+.venv/bin/python -c '
+import boto3
+runtime = boto3.client("sagemaker-runtime")
+answer = runtime.invoke_endpoint(EndpointName="{endpoint}",
+    TargetModel="{target}", ContentType="{content_type}",
+    Body="{patient}")
+print(answer["Body"].read())
+print(boto3.client("sagemaker").describe_endpoint(EndpointName="{endpoint}"))
+for each in boto3.client("s3").list_objects_v2(Bucket="{endpoint}")["Contents"]:
+    print(each["Key"], each["Size"])'
+
+.venv/bin/python -m json.tool <<END
+$(curl --silent {url}/status)
+END
+
+.venv/bin/modelyard down --data-dir {data_dir} --forget
 """
 
 
 def after(place: Workplace) -> str:
-    """For when the server has stopped."""
-    archive = place.shown / place.archive("digits_script").relative_to(place.directory)
-    return AFTER.format(
-        archive=shlex.quote(str(archive)),
-        models=shlex.quote(str(place.models)),
-        model_dir=shlex.quote(str(place.models / MODELS[0] / "model")),
+    """For when the endpoint has stopped."""
+    return AFTER.format(archives=shlex.quote(str(place.shown / place.archives.name)))
+
+
+def kept(place: Workplace, endpoint: str, target: str, exports: Mapping[str, str]) -> str:
+    """For when it stays: invoke with the command line and boto3, look, stop."""
+    return KEPT.format(
+        exports="\n".join(f"export {name}={shlex.quote(value)}" for name, value in exports.items()),
+        endpoint=endpoint,
+        target=target,
+        patient=patients(1).decode(),
+        content_type=CONTENT_TYPE,
+        url=exports["AWS_ENDPOINT_URL_SAGEMAKER"],
+        archives=shlex.quote(str(place.shown / place.archives.name)),
+        data_dir=shlex.quote(str(place.shown_endpoint)),
     )
-
-
-def curl_lines(port: int, place: Workplace) -> str:
-    """For when the server stays: list, describe, invoke, unload, load again."""
-    base = f"http://127.0.0.1:{port}/models"
-    name = MODELS[0]
-    request = SampleRequest.of(name)
-    body = json.dumps({"model_name": name, "url": str(place.models / name / "model")})
-    lines = (
-        f"curl {base}",
-        f"curl {base}/{name}",
-        f"curl {base}/{name}/invoke -H 'Content-Type: {request.content_type}' \\\n"
-        f"    --data-binary @{_from_here(request.path)}",
-        f"curl -X DELETE {base}/{name}",
-        f"curl {base} -H 'Content-Type: application/json' \\\n    -d {shlex.quote(body)}",
-    )
-    return "\n".join(f"  {line}" for line in lines)
-
-
-def _from_here(path: Path) -> str:
-    """Relative to the current directory, where one can paste it."""
-    return shlex.quote(os.path.relpath(path))

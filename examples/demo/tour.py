@@ -3,164 +3,285 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean
+from typing import Any, TypeVar
 
-from examples.archives import SampleRequest, extract, pack
-from examples.demo import screen
-from examples.demo.client import Client, Refused
-from examples.demo.server import MEMORY_LIMIT_BYTES, DemoError, Server
+from botocore.exceptions import ClientError
+
+from examples.demo import models, screen, up
+from examples.demo.board import MIB, Board, latencies
+from examples.demo.client import Bucket, Deployment, Endpoint, told
+from examples.demo.errors import DemoError
+from examples.demo.traffic import Request, Traffic, ask
+from examples.demo.watch import Instance, Watch, now
 from examples.demo.workplace import Workplace
 
-MODELS = ("iris_sklearn", "digits_script", "languages_service")
-HEAD = ("model", "interface", "cold load ms", "warm p50 ms", "private MiB")
-WARM_UP_INVOKES = 20
-MEASURED_INVOKES = 200
-MIB = 1 << 20
+T = TypeVar("T")
 
-HOARDERS = tuple(f"hoarder_{number}" for number in range(1, 11))
-HOARD_MIB = 40
-HOARDER = f"""\
-def model_fn(model_dir):
-    return b"x" * ({HOARD_MIB} << 20)
+NAME = "clinics"
+INSTANCES = 2
 
+# Each instance gets memory for so many models of mean size, both for five of the twelve.
+FIT = 2.7
 
-def predict_fn(data, model):
-    return {{"bytes": len(model)}}
+THREADS = 4
+REST_SECONDS = 0.15
+BURST_THREADS = 16
+BURST_PATIENTS = 5_000
+
+# A step that waits for something to happen waits at most so long, on a slow machine.
+PATIENCE_SECONDS = 60.0
+REFRESH_SECONDS = 0.5
+
+# What containers have imported when a model comes, and no more, as it takes memory. Sizes that they
+# learn from ballast are not kept for others.
+ENVIRONMENT = {
+    "MODELYARD_PRELOAD": ",".join(models.FRAMEWORKS),
+    "MODELYARD_LEARNED_SIZES_FILE": "",
+}
+
+BOTO3 = f"""\
+sagemaker = boto3.client("sagemaker")
+sagemaker.create_model(ModelName=..., PrimaryContainer={{
+    "Mode": "MultiModel", "ModelDataUrl": "s3://{NAME}/", ...}})
+sagemaker.create_endpoint_config(...)
+sagemaker.create_endpoint(EndpointName="{NAME}", EndpointConfigName=...)
+
+runtime = boto3.client("sagemaker-runtime")
+runtime.invoke_endpoint(EndpointName="{NAME}", TargetModel="oslo.tar.gz",
+                        ContentType="text/csv", Body=...)
 """
 
 
-def train(place: Workplace) -> None:
-    """Make the archives."""
-    screen.heading("1. Train three small models and pack each into an archive, as for S3")
-    for name in MODELS:
-        with screen.progress(name):
-            pack(name, place.archive(name))
+class Tour:
+    """One visit to an endpoint that ``up`` starts."""
+
+    def __init__(self, place: Workplace, process: up.Up, seconds: float) -> None:
+        self._place = place
+        self._process = process
+        self._seconds = seconds
+
+    def start(self) -> None:
+        """Start the endpoint's process, and look for it with boto3."""
+        screen.heading("1. modelyard up: an S3 and the SageMaker APIs on this machine")
+        with screen.progress(f"its log is {self._place.shown_endpoint}/log"):
+            self._process.start()
+        screen.say("What it prints leads boto3 to it:")
+        screen.code("\n".join(f"export {n}={v}" for n, v in self._process.exports.items()))
+        self._endpoint = Endpoint(NAME)
+        self._watch = Watch(self._process.url, NAME)
+
+    def fill_bucket(self) -> None:
+        """Train, pack and upload."""
+        count = len(models.CLINICS)
+        screen.heading(f"2. {count} models of three frameworks into a bucket")
+        self._bucket = Bucket(NAME)
+        self._models: dict[str, models.Model] = {}
+        with screen.progress(f"training {count} and uploading their archives"):
+            for clinic in models.CLINICS:
+                model = models.train(clinic, self._place.archives)
+                self._bucket.upload(model.archive)
+                self._models[model.target] = model
+        for framework in models.FRAMEWORKS:
+            names = [one.clinic for one in self._models.values() if one.framework == framework]
+            screen.say(f"{framework:<8} {' '.join(names)}")
+
+    def create(self) -> None:
+        """One instance at first, which may take what it wants, to see what that is."""
+        screen.heading("3. An endpoint for all of them, with boto3 as on AWS")
+        screen.code(BOTO3)
+        screen.say("examples/demo/client.py has all of it.")
+        plan = Deployment(f"{NAME}-1", self._bucket.url, 1, ENVIRONMENT)
+        with screen.progress("creating it, with one instance"):
+            self._endpoint.create(plan)
+            self._until_warm()
+        with screen.progress("invoking each model once and checking the answer"):
+            firsts = [self._ask(model) for model in self._models.values()]
+        [instance] = self._watch.look()
+        held = [size / MIB for size in instance.held_bytes.values()]
+        screen.say(
+            f"first answers, with download and load: {latencies(firsts)}. In memory a model takes "
+            f"{min(held):.0f} to {max(held):.0f} MiB, and the server {instance.server_bytes // MIB} MiB."
+        )
+        self._limit(instance.server_bytes + int(FIT * mean(held) * MIB))
+
+    def _limit(self, limit_bytes: int) -> None:
+        """The same endpoint with little memory and two instances."""
+        environment = {**ENVIRONMENT, "MODELYARD_MEMORY_LIMIT_BYTES": str(limit_bytes)}
+        plan = Deployment(f"{NAME}-2", self._bucket.url, INSTANCES, environment)
+        with screen.progress(
+            f"UpdateEndpoint: two instances of {limit_bytes // MIB} MiB, memory for 5 models in all"
+        ):
+            self._endpoint.update(plan)
+            self._until_warm()
+
+    def traffic(self) -> Traffic:
+        """Clients of all models, the first the most popular; to be entered."""
+        return Traffic(self._endpoint, self._models, threads=THREADS, rest_seconds=REST_SECONDS)
+
+    def watch(self, traffic: Traffic) -> None:
+        """The live table, for a while, then what it came to."""
+        screen.heading(f"4. {self._seconds:.0f} seconds of traffic, its popularity by Zipf's law")
+        board = Board(self._watch, traffic)
+        end = time.monotonic() + self._seconds
+        self._show(board, lambda: time.monotonic() > end)
+        print()
+        for line in board.summary():
+            screen.say(line)
+        _check(traffic)
+        self._tell_why()
+
+    def _tell_why(self) -> None:
+        """The story of the model that left last."""
+        for arrival in reversed(self._watch.arrivals):
+            for instance in self._watch.look():
+                if arrival.victims and instance.name == arrival.instance:
+                    self._tell_why_of(instance, arrival.victims[0].target)
+                    return
+        raise DemoError("no model was evicted, with memory for 5 of 12")
+
+    def _tell_why_of(self, instance: Instance, target: str) -> None:
+        story = up.why(instance.url, instance.ids[target])
+        for name, model_id in instance.ids.items():
+            story = story.replace(model_id, models.short(name))
+        screen.say(f"modelyard why, of {models.short(target)} on instance {instance.name}:")
+        for line in story.splitlines():
+            screen.say(line.strip())
+
+    def burst(self, traffic: Traffic) -> None:
+        """Many ask for one model, until the other instance has a copy."""
+        target, model = next(iter(self._models.items()))
+        screen.heading(f"5. A burst: {BURST_THREADS} more clients, all for {model.clinic}")
+        begin = now()
+        with Traffic(
+            self._endpoint,
+            {target: model},
+            threads=BURST_THREADS,
+            rest_seconds=0,
+            patient_count=BURST_PATIENTS,
+        ) as burst:
+            spill = self._until_happened("spill", begin, target)
+            screen.say(f"{spill['time'] - begin:.1f} s later: spill, {spill['text']}")
+            self._until(lambda: self._holders(target) == INSTANCES, "a copy on both instances")
+            self._show(Board(self._watch, traffic))
+        screen.say(f"the burst: {latencies(burst.requests)}, {len(burst.errors)} errors")
+        _check(burst)
+        _check(traffic)
+        back = self._until_happened("copy_withdrawn", begin, target)
+        screen.say(f"{back['time'] - begin:.1f} s later: copy withdrawn, {back['text']}")
+
+    def _holders(self, target: str) -> int:
+        return sum(target in instance.in_memory for instance in self._watch.look())
+
+    def add_and_remove(self, traffic: Traffic) -> None:
+        """Upload a model and use it at once; delete one and see what its users are told."""
+        screen.heading("6. While requests come, a model is added and another one removed")
+        added = models.train(models.LATECOMER, self._place.archives)
+        self._bucket.upload(added.archive)
+        first = self._ask(added)
+        screen.say(f"{added.target} is uploaded; its first answer took {_ms(first)}")
+        traffic.add(added)
+        target = list(self._models)[1]
+        traffic.remove(target)
+        begin = now()
+        self._bucket.delete(target)
+        error = self._until(lambda: self._refused(target), f"{target} to be gone")
+        screen.say(f"{target} is deleted; {now() - begin:.1f} s later its users are told")
+        screen.say(error)
+        _check(traffic)
+
+    def _refused(self, target: str) -> str:
+        """What a request for a model is told; "" while it is answered."""
+        try:
+            self._endpoint.invoke(target, models.patients(1), models.CONTENT_TYPE)
+        except ClientError as error:
+            return told(error)
+        return ""
+
+    def lose_an_instance(self, traffic: Traffic) -> None:
+        """Kill one of two; requests go on."""
+        begin, before = now(), len(traffic.requests)
+        victim = self._watch.look()[0]
+        screen.heading(f"7. kill -9 of all processes of instance {victim.name}")
+        _kill(victim.url)
+        lost = self._until_happened("instance_lost", begin)
+        screen.say(f"{lost['time'] - begin:.1f} s later: {lost['text'] or 'it is lost'}")
+        started = self._until_happened("instance_started", begin)
+        screen.say(f"{started['time'] - begin:.1f} s later: another one serves in its place")
+        time.sleep(REFRESH_SECONDS)
+        count = len(traffic.requests) - before
+        screen.say(f"{count} requests meanwhile, {len(traffic.errors)} errors")
+        self._show(Board(self._watch, traffic))
+        _check(traffic)
+
+    def stop(self) -> None:
+        """Delete the endpoint, then stop what it ran in."""
+        screen.heading("8. The end")
+        with screen.progress("DeleteEndpoint"):
+            self._endpoint.delete()
+        with screen.progress("modelyard down"):
+            self._process.stop()
+
+    # --- what steps share -----------------------------------------------------------------------
+
+    def _ask(self, model: models.Model) -> Request:
+        """One request that must be answered."""
+        request = ask(self._endpoint, model)
+        if request.error:
+            raise DemoError(f"{model.target} should have answered: {request.error}")
+        return request
+
+    def _show(self, board: Board, done: Callable[[], bool] = lambda: True) -> None:
+        """The table until something is done."""
+        live = screen.Live(seldom_seconds=self._seconds / 4)
+        while not done():
+            live.show(board.lines())
+            time.sleep(REFRESH_SECONDS)
+        live.show(board.lines(), last=True)
+
+    def _until_warm(self) -> None:
+        """Requests that come before would wait, too, and look slow."""
+        self._until(lambda: self._watch.is_warm(models.FRAMEWORKS), "frameworks to be imported")
+
+    def _until_happened(self, kind: str, since: float, target: str = "") -> dict[str, Any]:
+        """The first such event since then, when it happens."""
+
+        def seen() -> dict[str, Any] | None:
+            self._watch.look()
+            return self._watch.happened(kind, since, target)
+
+        return self._until(seen, f"the event {kind}")
+
+    def _until(self, look: Callable[[], T | None], awaited: str) -> T:
+        """What ``look`` finds, when it does. Raises DemoError when that takes too long."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if found := look():
+                return found
+            time.sleep(0.1)
+        raise DemoError(f"waited {PATIENCE_SECONDS:.0f} s for {awaited}, in vain")
 
 
-def start(server: Server, client: Client, place: Workplace) -> None:
-    """Wait for the server that was just started."""
-    screen.heading("2. Start the server")
-    with screen.progress(f"127.0.0.1:{server.port}, with its log in {place.shown_log}"):
-        server.wait_until_warm(client)
+def _check(traffic: Traffic) -> None:
+    """Raise DemoError if a request has failed."""
+    for error in traffic.errors:
+        raise DemoError(f"{len(traffic.errors)} requests failed; the first: {error}")
 
 
-def load_and_invoke(client: Client, place: Workplace) -> None:
-    """Load each model and ask it, once for the answer and then many times for the clock."""
-    screen.heading("3. Load each model, which gives it a process of its own, and invoke it")
-    rows = []
-    for name in MODELS:
-        model_dir = extract(place.archive(name), place.models, name)
-        load_ms = _milliseconds(partial(client.load, name, model_dir))
-        rows.append(_measured(client, name, load_ms))
-    print()
-    screen.table(HEAD, rows)
+def _kill(url: str) -> None:
+    """End the processes of an instance as if its machine was lost: those that know its port."""
+    port = f"SAGEMAKER_BIND_TO_PORT={url.rpartition(':')[2]}\0".encode()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if port in (directory / "environ").read_bytes():
+                os.kill(int(directory.name), signal.SIGKILL)
+        except OSError:  # of somebody else, or ended meanwhile
+            continue
 
 
-def _measured(client: Client, name: str, load_ms: float) -> tuple[str, ...]:
-    """One row of the table."""
-    request = SampleRequest.of(name)
-    answer = client.invoke(name, request).decode().strip()
-    print(f"  {name} answers {request.path.name} with {answer}", flush=True)
-    for _ in range(WARM_UP_INVOKES):
-        client.invoke(name, request)
-    times = [_milliseconds(partial(client.invoke, name, request)) for _ in range(MEASURED_INVOKES)]
-    model = client.describe(name)
-    private_mib = model["privateBytes"] / MIB
-    numbers = (f"{load_ms:.1f}", f"{median(times):.2f}", f"{private_mib:.1f}")
-    return (name, model["interface"], *numbers)
-
-
-def load_broken(client: Client, place: Workplace) -> None:
-    """Load a model whose code raises: the client is told why, and nothing else is harmed."""
-    screen.heading("4. Load a model that is broken: the digits without their weights")
-    model_dir = extract(place.archive("digits_script"), place.models, "broken")
-    (model_dir / "centroids.npy").unlink()
-    try:
-        client.load("broken", model_dir)
-    except Refused as refused:
-        reason = refused.message.replace(str(model_dir), "…")
-        screen.say(f"POST /models answers {refused.status}: {reason}")
-    else:
-        raise DemoError("the broken model was loaded")
-    finally:
-        shutil.rmtree(model_dir.parent)
-    screen.say(f"still loaded: {', '.join(client.names())}")
-
-
-def kill_worker(client: Client) -> None:
-    """Kill a model's process behind the server's back and ask the model at once."""
-    name = MODELS[0]
-    screen.heading(f"5. Kill the process of {name} and invoke it at once")
-    pid = _worker(client, name)
-    os.kill(pid, signal.SIGKILL)
-    request = SampleRequest.of(name)
-    answered_ms = _milliseconds(partial(client.invoke, name, request))
-    heir = _worker(client, name)
-    screen.say(f"process {pid} is dead; process {heir} answered after {answered_ms:.0f} ms")
-
-
-def load_more_than_fits(server: Server, client: Client, place: Workplace) -> None:
-    """Load more than the memory holds, ask for one that had to go, and ask why it had to."""
-    limit = MEMORY_LIMIT_BYTES // MIB
-    count = len(HOARDERS)
-    screen.heading(f"6. Load {count} models of {HOARD_MIB} MiB; the server may take {limit} MiB")
-    for name in HOARDERS:
-        model_dir = place.models / name / "model"
-        (model_dir / "code").mkdir(parents=True)
-        (model_dir / "code" / "inference.py").write_text(HOARDER)
-        client.load(name, model_dir)
-    states = {name: client.describe(name)["state"] for name in client.names()}
-    evicted = [name for name, state in states.items() if state == "EVICTED"]
-    screen.say(f"evicted for others, but still there: {', '.join(evicted) or 'none'}")
-    name = evicted[0] if evicted else HOARDERS[0]
-    came_ms = _milliseconds(partial(client.ask, name, b"{}", "application/json"))
-    screen.say(f"{name} was asked for: it came back and answered after {came_ms:.0f} ms")
-    screen.say(f"modelyard why {name} --limit 2")
-    for line in _why(server, name):
-        screen.say(line)
-
-
-def _why(server: Server, name: str) -> list[str]:
-    command = [str(Path(sys.executable).with_name("modelyard")), "why", name, "--limit", "2"]
-    url = f"http://127.0.0.1:{server.port}"
-    done = subprocess.run([*command, "--url", url], capture_output=True, text=True)
-    return (done.stdout or done.stderr).splitlines()
-
-
-def unload_and_stop(server: Server, client: Client) -> None:
-    """Unload the models, then stop the server as the platform does."""
-    screen.heading("7. Unload the models and stop the server")
-    for name in client.names():
-        client.unload(name)
-    screen.say(f"models that are loaded: {', '.join(client.names()) or 'none'}")
-    stop(server, client)
-
-
-def stop(server: Server, client: Client) -> None:
-    """Stop the server and say how it ended."""
-    client.close()
-    with screen.progress("SIGTERM to the server"):
-        code = server.stop()
-    screen.say(f"it exited with {code}")
-    if code != 0:
-        raise DemoError(f"the server should have exited with 0, not {code}")
-
-
-def _worker(client: Client, name: str) -> int:
-    """The process of a model; there is one unless MODELYARD_MIN_WORKERS says otherwise."""
-    pid: int = client.describe(name)["workers"][0]["pid"]
-    return pid
-
-
-def _milliseconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    call()
-    return (time.perf_counter() - begin) * 1000
+def _ms(request: Request) -> str:
+    return f"{request.seconds * 1000:.0f} ms"

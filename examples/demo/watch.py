@@ -9,11 +9,12 @@ need room and brings them back when they are asked for: ``GET /memory`` and what
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.error import URLError
 
 from examples.demo.errors import DemoError
 
@@ -85,6 +86,10 @@ class Watch:
             for seen in variant["instances"]
         ]
 
+    def is_warm(self, frameworks: Iterable[str]) -> bool:
+        """Whether all instances have imported these."""
+        return all(_is_warm(instance.url, frameworks) for instance in self.look())
+
     def happened(self, kind: str, since: float, target: str = "") -> dict[str, Any] | None:
         """The first event of a kind since a time, of a model or of any."""
         for event in self.events:
@@ -100,7 +105,7 @@ class Watch:
         )
 
     def _instance(self, seen: dict[str, Any]) -> Instance:
-        name = str(seen["id"]).removeprefix(f"{self._endpoint}.")
+        name = str(seen["id"]).removeprefix(f"{self._endpoint}.AllTraffic.")
         gone = Instance(name, seen["url"], seen["state"])
         if not seen["url"]:
             return gone
@@ -163,12 +168,25 @@ class Watch:
         )
 
 
-def _get(url: str) -> Any:
+def _is_warm(url: str, frameworks: Iterable[str]) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
-            return json.load(answer)
-    except URLError as error:
-        raise OSError(error.reason) from error
+        metrics = _read(f"{url}/metrics").decode()
+    except (OSError, ValueError):
+        return False
+    return all(
+        re.search(rf'^modelyard_zygote_bytes{{framework="{name}"}} [1-9]', metrics, re.MULTILINE)
+        for name in frameworks
+    )
+
+
+def _get(url: str) -> Any:
+    return json.loads(_read(url))
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
+        content: bytes = answer.read()
+    return content
 
 
 def now() -> float:

@@ -1,4 +1,4 @@
-"""The endpoint as a whole: this installation's ``serve``, models in S3, and what people see of it."""
+"""The endpoint as a whole: this installation's ``serve``, models in S3, what people see of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_models_of_a_bucket_are_served_by_name_by_this_installation(
     tmp_path: Path, s3_url: str
 ) -> None:
-    with Yard(tmp_path, s3_url, **SERVE) as yard:
+    with Yard(tmp_path, s3_url=s3_url, **SERVE) as yard:
         s3 = yard.client("s3", endpoint_url=s3_url)
         s3.create_bucket(Bucket="bucket")
         for model in ("echo", "reports_process", "raises_on_predict"):
@@ -51,7 +51,7 @@ def test_models_of_a_bucket_are_served_by_name_by_this_installation(
 def test_a_bucket_that_is_not_there_is_an_error_when_the_model_is_created(
     tmp_path: Path, s3_url: str
 ) -> None:
-    with Yard(tmp_path, s3_url) as yard:
+    with Yard(tmp_path, s3_url=s3_url) as yard:
         code, message = yard.code(lambda: yard.variant(data="s3://no-such-bucket/models/"))
         assert code == "ValidationException"
         assert "Could not access model data at s3://no-such-bucket/models/" in message

@@ -1,9 +1,9 @@
-"""A whole endpoint for tests, and what its user does with it: boto3, real containers, real archives.
+"""A whole endpoint for tests, and what its user does with it: boto3, real containers and archives.
 
-    with Yard(tmp_path) as yard:                       # stub containers; LocalYard: ``serve``
+    with Yard(tmp_path) as yard:  # its instances are stubs; with **SERVE: this installation's
         yard.add("m.tar.gz", says="hello")
-        yard.endpoint("ep", yard.config("one", yard.variant(instances=2)))
-        yard.invoke("ep", "m.tar.gz").json["says"]
+        yard.endpoint(yard.variant(instances=2))
+        yard.invoke("m.tar.gz").json["says"]
 
 The endpoint runs in a thread of the test's process, see ``Yard.call``. ``Child`` is one that runs
 in a process of its own, which can be killed.
@@ -22,7 +22,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -87,6 +87,13 @@ def processes_of(directory: Path) -> list[int]:
         except OSError:  # it is gone, or somebody else's
             continue
     return [pid for pid in found if pid != os.getpid()]
+
+
+def _url(pid: int) -> str:
+    """Where an instance listens."""
+    variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    (port,) = [v.partition("=")[2] for v in variables if v.startswith("SAGEMAKER_BIND_TO_PORT=")]
+    return f"http://127.0.0.1:{port}"
 
 
 @dataclass(frozen=True)
@@ -186,9 +193,7 @@ class User:
 
     def create(self, *variants: Mapping[str, Any], name: str = "ep") -> None:
         """Have an endpoint made."""
-        self.sagemaker.create_endpoint(
-            EndpointName=name, EndpointConfigName=self.config(*variants)
-        )
+        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=self.config(*variants))
 
     def endpoint(self, *variants: Mapping[str, Any], name: str = "ep") -> None:
         """Make an endpoint; returns when it serves."""
@@ -197,9 +202,7 @@ class User:
 
     def update(self, *variants: Mapping[str, Any], name: str = "ep") -> None:
         """Bring an endpoint to other variants; returns when that is done."""
-        self.sagemaker.update_endpoint(
-            EndpointName=name, EndpointConfigName=self.config(*variants)
-        )
+        self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=self.config(*variants))
         self.wait("endpoint_in_service", name)
 
     def change(self, *desired: tuple[str, Mapping[str, Any]], name: str = "ep") -> None:
@@ -285,6 +288,17 @@ class User:
         """All processes of instances."""
         return processes_of(self.directory)
 
+    def check_nothing_runs(self) -> None:
+        """At the end; what does is killed, so that it is in nobody's way."""
+        left = self.processes()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left
+
+    def containers(self, but: Iterable[int] = ()) -> list[running.Stub]:
+        """The stub containers of all processes but some, whatever they are for."""
+        return [running.at(_url(pid)) for pid in self.processes() if pid not in but]
+
     def stubs(self, name: str = "ep") -> list[running.Stub]:
         """The stub containers, for orders."""
         return [running.at(one["url"]) for one in self.instances(name)]
@@ -334,12 +348,12 @@ def traffic(invoke: Callable[[int], Reply], threads: int = 3) -> Iterator[Traffi
 class Yard(User):
     """The endpoint in a thread of this process."""
 
-    def __init__(self, directory: Path, s3_url: str | None = None, **settings: Any) -> None:
+    def __init__(self, directory: Path, *, s3_url: str = "", **settings: Any) -> None:
         super().__init__(directory)
         self.settings = replace(
             EndpointSettings(), port=0, data_dir=str(directory / "data"), **{**STUBS, **settings}
         )
-        self._s3_url = s3_url
+        self._s3_url = s3_url or None
         self._ready: Future[int] = Future()
         self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))
 
@@ -352,7 +366,7 @@ class Yard(User):
         self.disconnect()
         self.loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
-        assert not self.processes()
+        self.check_nothing_runs()
 
     def call(self, function: Callable[[], T]) -> T:
         """Call it in the endpoint's thread."""
@@ -426,7 +440,7 @@ class Child(User):
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
-        assert not self.processes()
+        self.check_nothing_runs()
 
 
 def main(arguments: Sequence[str]) -> None:

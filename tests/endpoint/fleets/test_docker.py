@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from endpoint.fleets import control_group
 from endpoint.fleets.docker import DockerFleet
 from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec
 from endpoint.settings import EndpointSettings
@@ -64,7 +66,12 @@ def test_a_container_loads_models_from_where_the_endpoint_puts_them(
         await healthy(container)
         assert container.path(wanted.models / "a" / "model") == "/opt/ml/models/a/model"
         assert await invoked(container, "echo", b"hello") == b"hello"
-        await until(lambda: "loaded in" in container.last_words())
+        await until(
+            lambda: "loaded in" in container.last_words() and container.memory() is not None
+        )
+        pid = container._found.attrs["State"]["Pid"]
+        assert control_group.used_bytes(pid, container._found.id)
+        assert control_group.used_bytes(os.getpid(), container._found.id) is None
         memory = container.memory()
         assert memory is not None
         assert 5 * MIB < memory.used < memory.limit == 512 * MIB

@@ -174,9 +174,11 @@ class Up:
         return [event["target"] for event in self.events.since(0) if event["kind"] == kind]
 
     async def until(self, seen: Callable[[], bool]) -> None:
-        """Return when something is so; each event and each answer may have changed it."""
+        """Return when something is so of which nobody is told."""
         async with asyncio.timeout(SECONDS):
-            while not seen():
+            while True:
+                if seen():
+                    return
                 await asyncio.sleep(0.01)
 
 
@@ -243,7 +245,9 @@ def on_instance(test: Test, place: Path, **options: Any) -> None:
     troubles: list[Mapping[str, Any]] = []
 
     async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, trouble: troubles.append(trouble))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, trouble: troubles.append(trouble)
+        )
         async with up(place, **options) as one:
             await test(one)
         for _ in range(3):  # what was cancelled last ends

@@ -122,7 +122,10 @@ def test_an_endpoint_that_is_not_there_is_told_by_its_name(yard: Yard) -> None:
     )
     for call in (yard.describe, yard.delete, yard.update, lambda: yard.resize(2)):
         code, message = yard.code(call)
-        assert (code, message.startswith("Could not find endpoint")) == ("ValidationException", True)
+        assert (code, message.startswith("Could not find endpoint")) == (
+            "ValidationException",
+            True,
+        )
 
 
 def test_a_bucket_or_folder_that_is_not_there_is_an_error_when_the_model_is_created(

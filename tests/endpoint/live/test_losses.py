@@ -1,4 +1,4 @@
-"""Instances die, hang and are killed by requests; what is asked of them is answered all the same."""
+"""Instances die, hang, are killed by requests; what is asked of them is answered all the same."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -86,7 +87,11 @@ def test_requests_that_no_instance_takes_in_time_are_told_that_the_service_is_un
 
 
 def test_an_instance_that_hangs_is_replaced_and_its_requests_are_answered(tmp_path: Path) -> None:
-    quick = {"probe_interval_seconds": 0.2, "ping_timeout_seconds": 0.4, "unhealthy_probes": 2}
+    quick: dict[str, Any] = {
+        "probe_interval_seconds": 0.2,
+        "ping_timeout_seconds": 0.4,
+        "unhealthy_probes": 2,
+    }
     with Yard(tmp_path, **quick) as yard:
         filled(yard, instances=1)
         yard.invoke(TARGETS[0])

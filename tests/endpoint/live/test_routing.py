@@ -57,7 +57,9 @@ def test_one_instance_never_spills(tmp_path: Path) -> None:
         yard.add("m.tar.gz")
         yard.endpoint()
         with ThreadPoolExecutor(8) as threads:
-            assert len({r.json["pid"] for r in threads.map(lambda _: yard.invoke(), range(60))}) == 1
+            assert (
+                len({r.json["pid"] for r in threads.map(lambda _: yard.invoke(), range(60))}) == 1
+            )
         assert yard.events("spill") == []
 
 

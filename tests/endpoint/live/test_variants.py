@@ -6,6 +6,8 @@ import io
 import tarfile
 from collections import Counter
 
+import pytest
+
 from tests.endpoint.yard import Yard, until
 
 MANY = 400
@@ -23,7 +25,9 @@ def test_variants_get_requests_by_their_weights_and_new_weights_count_at_once(ya
 
     yard.change(("a", {"DesiredWeight": 0.25}))
     yard.wait("endpoint_in_service")
-    weights = {one["VariantName"]: one["CurrentWeight"] for one in yard.describe()["ProductionVariants"]}
+    weights = {
+        one["VariantName"]: one["CurrentWeight"] for one in yard.describe()["ProductionVariants"]
+    }
     assert weights == {"a": 0.25, "b": 1.0}
     assert 0.1 * MANY < shares(yard)["a"] < 0.3 * MANY
 
@@ -44,10 +48,12 @@ def test_a_variant_that_is_not_there_is_an_error_that_names_those_that_are(yard:
     assert "a, b" in message
 
 
-def test_weights_of_unknown_variants_and_no_weight_at_all_are_refused(yard: Yard) -> None:
+@pytest.mark.parametrize("desired", [("x", {"DesiredWeight": 1}), ("v", {"DesiredWeight": 0})])
+def test_weights_of_unknown_variants_and_no_weight_at_all_are_refused(
+    yard: Yard, desired: tuple[str, dict[str, int]]
+) -> None:
     yard.endpoint()
-    for desired in (("x", {"DesiredWeight": 1}), ("v", {"DesiredWeight": 0})):
-        assert yard.code(lambda: yard.change(desired))[0] == "ValidationException"
+    assert yard.code(lambda: yard.change(desired))[0] == "ValidationException"
     assert yard.status() == "InService"
 
 
