@@ -12,6 +12,7 @@ told by a mark that was in the root's environment and that every process inherit
 from __future__ import annotations
 
 import os
+import secrets
 import select
 import signal
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 MARK = "_MODELYARD_PROCESS"  # not MODELYARD_, where all are settings
 
 _PROC = Path("/proc")
+_OWN = "//"  # in no path, and marks are paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,25 @@ def tree(pid: int, started: int) -> list[Seen]:
 def marked(mark: str, since: int = 0) -> list[Seen]:
     """All whose environment has this mark, of those that did not start before ``since``.
 
-    What has cleared its environment is not found.
+    A mark without its own end, as ``own_mark`` gives it, stands for all that were made of it. What
+    has cleared its environment is not found.
     """
     wanted = f"{MARK}={mark}".encode()
     return [
         seen
         for seen in _everyone()
-        if seen.started >= since and not seen.dead and wanted in _environment(seen.pid)
+        if seen.started >= since
+        and not seen.dead
+        and any(
+            text == wanted or text.startswith(wanted + _OWN.encode())
+            for text in _environment(seen.pid)
+        )
     ]
+
+
+def own_mark(mark: str) -> str:
+    """A mark for one process of several that have this one after each other."""
+    return f"{mark}{_OWN}{secrets.token_hex(8)}"
 
 
 def kill(processes: Iterable[Seen], limit_seconds: float = 1.0) -> bool:

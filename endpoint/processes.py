@@ -65,12 +65,13 @@ class Process:
     ) -> Process:
         """Start it, with what it prints appended to ``output``.
 
-        ``mark`` must be its alone on this machine; it goes into its environment, and what is left
-        of it can be found by that. Raises OSError.
+        ``mark`` is a path that is its own on this machine, at any one time; it goes into its
+        environment, and what is left of it can be found by that. Raises OSError.
         """
         path = shutil.which(command[0], path=environment.get("PATH"))
         if path is None:
             raise FileNotFoundError(f"{command[0]} is not there or cannot be run")
+        mark = process_tree.own_mark(mark)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawn(
             path,
@@ -172,7 +173,7 @@ class Process:
 
 
 def kill_marked(mark: str, *, since: int = 0) -> None:
-    """Kill all processes with this mark, and wait until they are gone. For a thread."""
+    """Kill all processes that were started with it, and wait until they are gone. For a thread."""
     for _ in range(_ROUNDS):  # they may fork while we look
         if not process_tree.kill(process_tree.marked(mark, since)):
             return

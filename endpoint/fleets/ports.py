@@ -61,7 +61,10 @@ def _are_free(ports: Iterable[int]) -> bool:
     with ExitStack() as stack:
         try:
             for port in ports:
-                stack.enter_context(socket.socket()).bind((HOST, port))
+                listener = stack.enter_context(socket.socket())
+                # as servers do it, else ports of connections that are over would count
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((HOST, port))
         except OSError:
             return False
     return True

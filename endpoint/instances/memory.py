@@ -101,9 +101,10 @@ class Memory:
         if resident.leaving is not None:
             way.close()
             return resident.leaving
-        resident.leaving = asyncio.create_task(way)
-        resident.leaving.add_done_callback(lambda _: self._left(resident))
-        return resident.leaving
+        going = resident.leaving = asyncio.create_task(self._go(resident, way))
+        going.add_done_callback(lambda _: way.close())  # if it was cancelled before it began
+        going.add_done_callback(lambda _: self._left(resident, going))
+        return going
 
     async def take_out(self, resident: Resident, why: str) -> bool:
         """The way out of memory, for ``leave``; False if the container does not let it go.
@@ -162,10 +163,16 @@ class Memory:
         except ContainerError as error:
             log.warning("%s: cannot be unloaded: %s", target or model_id, error)
 
-    def _left(self, resident: Resident) -> None:
-        way, resident.leaving = resident.leaving, None
-        if way is not None and not way.cancelled():
-            error = way.exception()  # those who waited for it have been told
+    async def _go(self, resident: Resident, way: Coroutine[Any, Any, bool]) -> bool:
+        try:
+            return await way
+        finally:
+            # Not later: whoever waited for a task that is done would wait without a pause.
+            resident.leaving = None
+
+    def _left(self, resident: Resident, going: asyncio.Task[bool]) -> None:
+        if not going.cancelled():
+            error = going.exception()  # those who waited for it have been told
             if error is not None and not isinstance(error, ContainerError):
                 log.error("%s: its way out broke off", resident.target, exc_info=error)
         self.changed()

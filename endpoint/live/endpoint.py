@@ -8,6 +8,7 @@ from typing import Any
 
 from endpoint.errors import ServiceUnavailable, ValidationError
 from endpoint.invocation import Invocation, Reply
+from endpoint.live.sessions import session_of
 from endpoint.live.variant import Variant
 from endpoint.routing.variants import pick
 from endpoint.specs import Mode
@@ -60,6 +61,10 @@ class LiveEndpoint:
                     f"{', '.join(self.variants)}."
                 )
             return self.variants[wanted]
+        if session := session_of(invocation.headers):
+            for variant in self.variants.values():
+                if variant.has_session(session):
+                    return variant
         if len(self.variants) == 1:
             (only,) = self.variants.values()
             return only

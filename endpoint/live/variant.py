@@ -18,6 +18,7 @@ from endpoint.instances.instance import Instance
 from endpoint.instances.words import Words
 from endpoint.invocation import Invocation
 from endpoint.live.hot_models import HotModels
+from endpoint.live.sessions import Sessions, session_of
 from endpoint.live.slot import Slot, StartFailed
 from endpoint.routing.places import Where, choose
 from endpoint.settings import EndpointSettings
@@ -60,6 +61,7 @@ class Variant:
         self._words = words
         self._slots: dict[int, Slot] = {}
         self._change = asyncio.Event()
+        self._sessions = Sessions()
         self._hot = HotModels(settings, record, self.serving)
         self._balancing = asyncio.create_task(self._hot.run())
 
@@ -105,7 +107,7 @@ class Variant:
 
     def serving(self) -> list[Instance]:
         """Instances that requests may be sent to."""
-        return [slot.serving for slot in self._slots.values() if slot.serving is not None]
+        return [one for slot in self._slots.values() if (one := slot.serving) is not None]
 
     def _start_slots(self, count: int, *, patient: bool) -> list[Slot]:
         """Add so many slots, with the lowest numbers that are free."""
@@ -147,13 +149,20 @@ class Variant:
             instance = await self._instance_for(invocation, avoided, deadline)
             avoided.add(instance)
             try:
-                return await instance.invoke(invocation, deadline)
+                answer = await instance.invoke(invocation, deadline)
             except ContainerUnreachable:
                 continue
             except ContainerLost as error:
                 losses += 1
                 if not self._settings.retry_lost_requests or losses == _MOST_LOSSES:
                     raise self._words.lost(str(error)) from None
+            else:
+                self._sessions.note(invocation.headers, answer.headers, instance.spec.id)
+                return answer
+
+    def has_session(self, session: str) -> bool:
+        """Whether an instance of this variant has that session."""
+        return self._sessions.instance(session) is not None
 
     async def _instance_for(
         self, invocation: Invocation, avoided: set[Instance], deadline: float
@@ -162,6 +171,9 @@ class Variant:
         while not (there := [one for one in self.serving() if one not in avoided]):
             avoided.clear()
             await self._wait_for_change(deadline)
+        if session := session_of(invocation.headers):
+            home = self._sessions.instance(session)
+            there = [one for one in there if one.spec.id == home] or there
         if self.spec.container.mode is Mode.MULTI and invocation.target_model is not None:
             return self._route(invocation.target_model, there)
         if self.spec.routing is Routing.RANDOM:
@@ -173,7 +185,9 @@ class Variant:
         if len(there) == 1:
             return there[0]
         near = [one for one in there if one.where(target) <= Where.LOADING]
-        places = [one.place(target) for one in near or there]
+        if len(near) == 1:
+            return near[0]
+        places = [one.place(target, weighed=not near) for one in near or there]
         name = choose(places, key=target, routing=self.spec.routing, dice=random.random())
         return next(one for one in there if one.spec.id == name)
 

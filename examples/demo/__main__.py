@@ -59,6 +59,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _ignore_interrupts() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _run(place: Workplace, process: Up, arguments: argparse.Namespace) -> int:
     kept = False
     try:
@@ -70,6 +75,7 @@ def _run(place: Workplace, process: Up, arguments: argparse.Namespace) -> int:
         return 1
     finally:
         if not kept:
+            _ignore_interrupts()  # the impatient would leave something behind
             process.stop()
     _say_goodbye(place, process, keep=kept)
     return 0

@@ -12,7 +12,7 @@ from examples.demo.watch import Arrival, Instance, Victim, Watch, now
 MIB = 1 << 20
 
 _MEMORY_WIDTH = 42
-_ARRIVALS = 4
+_DEPARTURES = 4
 
 
 class Board:
@@ -29,7 +29,7 @@ class Board:
         """The table as of now."""
         instances = self._watch.look()
         rates = self._rates(instances)
-        arrivals = [told for one in self._watch.arrivals if (told := arrival(one))]
+        departures = [line for one in self._watch.arrivals for line in left_for(one)]
         return [
             row("instance", "state", "in memory", "evicted", "req/s"),
             *(
@@ -43,7 +43,7 @@ class Board:
                 for one in instances
             ),
             self._totals(),
-            *arrivals[-_ARRIVALS:],
+            *departures[-_DEPARTURES:],
         ]
 
     def summary(self) -> list[str]:
@@ -83,19 +83,18 @@ def row(name: str, state: str, memory: str, evicted: str, rate: str) -> str:
     return f"{name:<10} {state:<9} {memory:<{_MEMORY_WIDTH}} {evicted:>7} {rate:>5}"
 
 
-def arrival(one: Arrival) -> str:
-    """Who left for whom, and what counted; "" if nobody had to leave."""
-    if not one.victims:
-        return ""
-    left = " and ".join(short(victim.target) for victim in one.victims)
-    counted = ", ".join(_counted(victim) for victim in one.victims)
-    return f"{one.instance}: evicted {left} for {short(one.target)}: {counted}"
+def left_for(one: Arrival) -> list[str]:
+    """Who left for whom, and what counted; nothing if nobody had to leave."""
+    return [
+        f"{one.instance}: evicted {short(victim.target)} for {short(one.target)}: {_counted(victim)}"
+        for victim in one.victims
+    ]
 
 
 def _counted(victim: Victim) -> str:
     back = victim.back_in_seconds
-    until = "never used" if back is None else f"needed in {back:.0f} s"
-    return f"{victim.freed_bytes // MIB} MiB, reload {victim.reload_seconds:.1f} s, {until}"
+    use = "never used" if back is None else f"next use in {back:.1f} s"
+    return f"{victim.freed_bytes // MIB} MiB, reload {victim.reload_seconds:.1f} s, {use}"
 
 
 def latencies(requests: Sequence[Request]) -> str:

@@ -24,10 +24,9 @@ What to try next, from this directory:
 KEPT = """\
 {exports}
 
-echo {patient} > {archives}/patient.csv
 .venv/bin/modelyard invoke {endpoint} {target} \\
-    --data-dir {data_dir} \\
-    --body {archives}/patient.csv --content-type {content_type}
+    --data {patient} \\
+    --content-type {content_type}
 
 .venv/bin/python -c '
 import boto3
@@ -40,9 +39,7 @@ print(boto3.client("sagemaker").describe_endpoint(EndpointName="{endpoint}"))
 for each in boto3.client("s3").list_objects_v2(Bucket="{endpoint}")["Contents"]:
     print(each["Key"], each["Size"])'
 
-.venv/bin/python -m json.tool <<END
-$(curl --silent {url}/status)
-END
+curl --silent {url}/status | .venv/bin/python -m json.tool
 
 .venv/bin/modelyard down --data-dir {data_dir} --forget
 """
@@ -62,6 +59,5 @@ def kept(place: Workplace, endpoint: str, target: str, exports: Mapping[str, str
         patient=patients(1).decode(),
         content_type=CONTENT_TYPE,
         url=exports["AWS_ENDPOINT_URL_SAGEMAKER"],
-        archives=shlex.quote(str(place.shown / place.archives.name)),
         data_dir=shlex.quote(str(place.shown_endpoint)),
     )

@@ -26,16 +26,20 @@ NAME = "clinics"
 INSTANCES = 2
 
 # Each instance gets memory for so many models of mean size, both for five of the twelve.
-FIT = 2.7
+FIT = 2.9
 
 THREADS = 4
 REST_SECONDS = 0.15
-BURST_THREADS = 16
-BURST_PATIENTS = 5_000
+BURST_THREADS = 12
+BURST_PATIENTS = 2_000
 
 # A step that waits for something to happen waits at most so long, on a slow machine.
 PATIENCE_SECONDS = 60.0
 REFRESH_SECONDS = 0.5
+SELDOM_SECONDS = 7.0
+
+# How long to look on when something has happened.
+AFTERMATH_SECONDS = 3.0
 
 # What containers have imported when a model comes, and no more, as it takes memory. Sizes that they
 # learn from ballast are not kept for others.
@@ -104,8 +108,9 @@ class Tour:
         [instance] = self._watch.look()
         held = [size / MIB for size in instance.held_bytes.values()]
         screen.say(
-            f"first answers, with download and load: {latencies(firsts)}. In memory a model takes "
-            f"{min(held):.0f} to {max(held):.0f} MiB, and the server {instance.server_bytes // MIB} MiB."
+            f"first answers, with download and load: {latencies(firsts)}. In memory a model "
+            f"takes {min(held):.0f} to {max(held):.0f} MiB, and the server "
+            f"{instance.server_bytes // MIB} MiB."
         )
         self._limit(instance.server_bytes + int(FIT * mean(held) * MIB))
 
@@ -127,8 +132,7 @@ class Tour:
         """The live table, for a while, then what it came to."""
         screen.heading(f"4. {self._seconds:.0f} seconds of traffic, its popularity by Zipf's law")
         board = Board(self._watch, traffic)
-        end = time.monotonic() + self._seconds
-        self._show(board, lambda: time.monotonic() > end)
+        self._show(board, self._seconds)
         print()
         for line in board.summary():
             screen.say(line)
@@ -167,12 +171,10 @@ class Tour:
             spill = self._until_happened("spill", begin, target)
             screen.say(f"{spill['time'] - begin:.1f} s later: spill, {spill['text']}")
             self._until(lambda: self._holders(target) == INSTANCES, "a copy on both instances")
-            self._show(Board(self._watch, traffic))
+            self._show(Board(self._watch, traffic), AFTERMATH_SECONDS)
         screen.say(f"the burst: {latencies(burst.requests)}, {len(burst.errors)} errors")
         _check(burst)
         _check(traffic)
-        back = self._until_happened("copy_withdrawn", begin, target)
-        screen.say(f"{back['time'] - begin:.1f} s later: copy withdrawn, {back['text']}")
 
     def _holders(self, target: str) -> int:
         return sum(target in instance.in_memory for instance in self._watch.look())
@@ -192,6 +194,11 @@ class Tour:
         error = self._until(lambda: self._refused(target), f"{target} to be gone")
         screen.say(f"{target} is deleted; {now() - begin:.1f} s later its users are told")
         screen.say(error)
+        back = self._until_happened("copy_withdrawn", 0.0)
+        screen.say(
+            f"Now that the burst is over: a copy of {models.short(back['target'])} on "
+            f"{back['instance']} is withdrawn, {back['text']}."
+        )
         _check(traffic)
 
     def _refused(self, target: str) -> str:
@@ -212,10 +219,9 @@ class Tour:
         screen.say(f"{lost['time'] - begin:.1f} s later: {lost['text'] or 'it is lost'}")
         started = self._until_happened("instance_started", begin)
         screen.say(f"{started['time'] - begin:.1f} s later: another one serves in its place")
-        time.sleep(REFRESH_SECONDS)
         count = len(traffic.requests) - before
-        screen.say(f"{count} requests meanwhile, {len(traffic.errors)} errors")
-        self._show(Board(self._watch, traffic))
+        screen.say(f"{count} requests were answered meanwhile, with {len(traffic.errors)} errors")
+        self._show(Board(self._watch, traffic), AFTERMATH_SECONDS)
         _check(traffic)
 
     def stop(self) -> None:
@@ -235,13 +241,15 @@ class Tour:
             raise DemoError(f"{model.target} should have answered: {request.error}")
         return request
 
-    def _show(self, board: Board, done: Callable[[], bool] = lambda: True) -> None:
-        """The table until something is done."""
-        live = screen.Live(seldom_seconds=self._seconds / 4)
-        while not done():
-            live.show(board.lines())
+    def _show(self, board: Board, seconds: float) -> None:
+        """The table, for a while."""
+        live = screen.Live(seldom_seconds=SELDOM_SECONDS)
+        end = time.monotonic() + seconds
+        over = False
+        while not over:
             time.sleep(REFRESH_SECONDS)
-        live.show(board.lines(), last=True)
+            over = time.monotonic() > end
+            live.show(board.lines(), last=over)
 
     def _until_warm(self) -> None:
         """Requests that come before would wait, too, and look slow."""

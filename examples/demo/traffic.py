@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from examples.demo.client import Endpoint, told
 from examples.demo.models import CONTENT_TYPE, Model, patients
 
-_EXPONENT = 1.2
+_EXPONENT = 1.5
 _SEED = 7
 
 

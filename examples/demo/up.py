@@ -15,12 +15,16 @@ from examples.demo.errors import DemoError
 # and copies that nobody needs any more.
 HASTE = ("--object-check-seconds", "1", "--copy-idle-seconds", "5")
 
-_COMMAND = Path(sys.executable).with_name("modelyard")
+_COMMAND = str(Path(sys.executable).with_name("modelyard"))
 _LOG_LINES = 15
 
-# Of this shell, these would lead boto3 elsewhere, or change what the tour shows.
+# Of this shell and its user, these would lead boto3 elsewhere, or change what the tour shows.
 _FOREIGN = ("AWS_", "MODELYARD_", "SAGEMAKER_")
-_NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+_INSTEAD = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "no_proxy": "127.0.0.1",
+}
 
 
 class Up:
@@ -32,7 +36,7 @@ class Up:
         self.exports: dict[str, str] = {}
         for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
             del os.environ[name]
-        os.environ |= _NO_FILES
+        os.environ |= _INSTEAD
 
     @property
     def url(self) -> str:
@@ -69,7 +73,7 @@ class Up:
     def stop(self) -> None:
         """End it with all that it has started, also what a killed one left. Raises DemoError."""
         done = subprocess.run(
-            [_COMMAND, "down", "--data-dir", self.data_dir],
+            [_COMMAND, "down", "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             start_new_session=True,

@@ -93,9 +93,9 @@ class Watch:
     def happened(self, kind: str, since: float, target: str = "") -> dict[str, Any] | None:
         """The first event of a kind since a time, of a model or of any."""
         for event in self.events:
-            if event["kind"] == kind and event["time"] >= since:
-                if not target or event["target"] == target:
-                    return event
+            of_target = not target or event["target"] == target
+            if event["kind"] == kind and event["time"] >= since and of_target:
+                return event
         return None
 
     def came(self, target: str, begin: float, end: float) -> bool:

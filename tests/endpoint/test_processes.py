@@ -44,10 +44,9 @@ LEAVES_AN_ORPHAN = (
     "os.wait(); signal.pause()\n"
 )
 TELLS_OF_TERM_IN_ITS_CHILD = (
-    f"{READY}signal.signal(signal.SIGTERM, lambda *_: print('told', os.getpid(), flush=True))\n"
-    "child = os.fork()\n"
-    f"if child == 0: ready(sys.argv[1]); signal.pause(); os._exit(0)\n"
-    "signal.pause(); sys.exit(0)\n"
+    f"{READY}def tell(*_):\n  print('told', os.getpid(), flush=True)\n  os._exit(0)\n"
+    "signal.signal(signal.SIGTERM, tell)\n"
+    f"if os.fork() == 0: ready(sys.argv[1])\n{HANG}"
 )
 SHARES_100_MIB_WITH_4_CHILDREN = (
     f"{READY}held = bytearray(os.urandom(1024)) * (100 << 10)\n"
@@ -322,6 +321,19 @@ def test_what_an_unknown_one_left_behind_is_found_by_its_mark(tmp_path: Path) ->
     asyncio.run(main())
 
 
+def test_the_end_of_one_does_not_touch_the_next_with_its_mark(tmp_path: Path) -> None:
+    async def main() -> None:
+        started = Started(tmp_path, HANGS)
+        await started.ready()
+        os.kill(started.process.pid, signal.SIGKILL)
+        following = run(tmp_path, "import signal; signal.pause()")
+        await started.process.ended()
+        assert lives(following.pid)
+        await following.stop(0)
+
+    asyncio.run(main())
+
+
 def test_memory_that_children_share_counts_once(tmp_path: Path) -> None:
     async def main() -> None:
         started = Started(tmp_path, SHARES_100_MIB_WITH_4_CHILDREN, tells=4)
@@ -352,8 +364,8 @@ def test_a_long_log_is_cut_and_its_end_kept(tmp_path: Path) -> None:
     async def main() -> None:
         code = (
             f"{READY}print('x' * 99 + '\\n' * (3 << 20), 'last', flush=True)\n"
-            "ready(sys.argv[1]); signal.signal(signal.SIGTERM, lambda *_: print('end'))\n"
-            "signal.pause()\n"
+            "signal.signal(signal.SIGTERM, lambda *_: (print('end', flush=True), os._exit(0)))\n"
+            f"ready(sys.argv[1])\n{HANG}"
         )
         started = Started(tmp_path, code)
         await started.ready()

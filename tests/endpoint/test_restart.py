@@ -16,13 +16,13 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.endpoint.containers.running import Stub, environment
-from tests.endpoint.yard import SERVE, Child, traffic, until
+from tests.endpoint.yard import SERVE, Child, Yard, traffic, until
 
 # Its containers are healthy when they are released.
 NOT_YET = environment(rules=[{"on": "ping", "do": "hang"}])
 
-SEEDS = range(4)
-LIVES = 6  # of each seed
+SEEDS = range(3)
+LIVES = 5  # of each seed
 
 
 @pytest.fixture
@@ -70,6 +70,18 @@ def test_running_instances_are_taken_over_with_their_models(child: Child) -> Non
     assert (child.invoke().json["pid"], sorted(child.processes())) == before
     assert child.events("download") == child.events("load") == []
     assert len(child.loaded()) == 1
+
+
+def test_instances_that_were_let_go_are_taken_over_with_their_models(tmp_path: Path) -> None:
+    with Yard(tmp_path) as yard:
+        yard.add("m.tar.gz")
+        yard.endpoint(yard.variant(instances=2))
+        pid = yard.invoke().json["pid"]
+        yard.stop_instances = False
+    with Yard(tmp_path) as yard:
+        assert yard.status() == "InService"
+        assert yard.invoke().json["pid"] == pid
+        assert yard.events("load") == []
 
 
 def test_this_installations_serve_is_taken_over_with_its_models(tmp_path: Path) -> None:

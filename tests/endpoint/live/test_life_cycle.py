@@ -93,11 +93,14 @@ def test_an_endpoint_can_be_deleted_only_when_nothing_is_being_done_to_it(yard: 
     assert (code, "in-progress" in message) == ("ValidationException", True)
 
 
-@pytest.mark.parametrize("change", ["create", "update"])
+@pytest.mark.parametrize("change", ["create", "update", "resize"])
 def test_deleting_ends_what_is_being_done_to_an_endpoint(yard: Yard, change: str) -> None:
     slow = yard.variant(variables=environment(rules=[{"on": "ping", "do": "hang"}]))
     if change == "create":
         yard.create(slow)
+    elif change == "resize":
+        yard.endpoint()
+        yard.change(("v", {"DesiredInstanceCount": 2}))
     else:
         yard.endpoint()
         config = yard.config(slow)
