@@ -20,7 +20,7 @@ from benchmarks.bench import Bench
 from benchmarks.endpoint_archives import asked, pack
 from benchmarks.endpoint_traffic import OK, Answer, Traffic, kinds
 from benchmarks.endpoint_up import Asked, Endpoint
-from benchmarks.processes import ProcessTree
+from benchmarks.processes import PROC, ProcessTree
 from benchmarks.results import OURS
 from benchmarks.servers import BenchmarkError
 
@@ -96,9 +96,9 @@ def _pid(endpoint: Endpoint, instance: Any) -> int:
     """The first process of an instance: of those that were told to listen on its port."""
     told = f"\0SAGEMAKER_BIND_TO_PORT={urlsplit(instance['url']).port}\0".encode()
     for process in sorted(endpoint.tree.alive(), key=lambda one: one.start_ticks):
-        with open(f"/proc/{process.pid}/environ", "rb") as file:
-            if told in b"\0" + file.read() + b"\0":
-                return process.pid
+        environment = (PROC / str(process.pid) / "environ").read_bytes()
+        if told in b"\0" + environment:
+            return process.pid
     raise BenchmarkError(f"there is no process of instance {instance['id']}")
 
 
@@ -122,7 +122,7 @@ def _wait_for_all(endpoint: Endpoint) -> None:
     deadline = time.monotonic() + BACK_SECONDS
     while [one["state"] for one in endpoint.instances()] != INSTANCES * ["serving"]:
         if time.monotonic() > deadline:
-            raise BenchmarkError(f"the instance that was killed was not replaced")
+            raise BenchmarkError("the instance that was killed was not replaced")
         time.sleep(0.5)
 
 
@@ -158,7 +158,8 @@ def _split(run: Run) -> tuple[list[float], list[float]]:
     for event in run.events:
         if event["kind"] == "load":
             loads[event["target"]].append(event["time"])
-    cold, warm = [], []
+    cold: list[float] = []
+    warm: list[float] = []
     for one in run.answers:
         is_cold = any(one.begin <= moment <= one.end for moment in loads[one.target])
         (cold if is_cold else warm).append(one.ms)

@@ -23,7 +23,7 @@ from benchmarks.endpoint_archives import FASTEST, pack, write_compressible
 from benchmarks.endpoint_up import BUCKET, Endpoint
 from benchmarks.models import Model
 from benchmarks.results import OURS
-from benchmarks.servers import BenchmarkError, free_port
+from benchmarks.servers import free_port
 from endpoint.objects.download import Download
 from endpoint.objects.extractions import Extractions
 from endpoint.objects.files import FileStore
@@ -62,7 +62,10 @@ def large(bench: Bench) -> None:
         COMPRESSIBLE: pack(_compressible(bench), folder / "well.tar.gz", compresslevel=FASTEST),
     }
     with _file_server(bench.directory) as url:
-        for kind, key in ((RANDOM, "endpoint-large"), (COMPRESSIBLE, "endpoint-large-compressible")):
+        for kind, key in (
+            (RANDOM, "endpoint-large"),
+            (COMPRESSIBLE, "endpoint-large-compressible"),
+        ):
             found = _measured(bench, url, archives[kind], bench.rounds(ROUNDS))
             _fill(bench, kind, archives[kind], found)
             bench.results.record(key, OURS, [one.ratio for one in found])

@@ -48,7 +48,7 @@ def _through(endpoint: Endpoint, echo: Asked) -> Request:
 
 def _contest(bench: Bench, ways: dict[str, Request], connections: int) -> None:
     rounds: dict[str, list[Round]] = defaultdict(list)
-    for way, request in ways.items():
+    for request in ways.values():
         post(request, bench.directory, connections, WARM_UP_SECONDS)
     for _ in range(bench.rounds(ROUNDS)):
         for way, request in ways.items():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -95,11 +96,13 @@ class Instance:
         The container runs then; ``until_healthy`` is next. Raises FleetError.
         """
         fleet = self._around.fleet
-        found = None if handle is None else await fleet.adopt(self.spec, handle)
-        if found is None and self._variant.container.mode is Mode.SINGLE:
+        if handle is not None:
+            await self._hold(fleet.adopt(self.spec, handle))
+        if self._container is None and self._variant.container.mode is Mode.SINGLE:
             await self._fetch_single()
-        self._container = found or await self._started(fleet)
-        self._ended = asyncio.create_task(self._container.ended())
+        if self._container is None:
+            await self._hold(fleet.start(self.spec))
+        assert self._container is not None
         return self._container.record
 
     async def until_healthy(self) -> None:
@@ -290,17 +293,22 @@ class Instance:
         )
         return models
 
-    async def _started(self, fleet: Fleet) -> Container:
-        """A new container. Who is cancelled has it all the same, so that it can be stopped."""
-        starting = asyncio.ensure_future(fleet.start(self.spec))
+    async def _hold(self, getting: Coroutine[Any, Any, Container | None]) -> None:
+        """Have the container. Who is cancelled has it all the same, so that it can be stopped."""
+        task = asyncio.create_task(getting)
         try:
-            return await asyncio.shield(starting)
+            await asyncio.wait({task})
         except asyncio.CancelledError:
-            await asyncio.wait({starting})
-            if starting.exception() is None:
-                self._container = starting.result()
-                self._ended = asyncio.create_task(self._container.ended())
+            await asyncio.wait({task})
+            if task.exception() is None:
+                self._keep(task.result())
             raise
+        self._keep(task.result())
+
+    def _keep(self, container: Container | None) -> None:
+        if container is not None:
+            self._container = container
+            self._ended = asyncio.create_task(container.ended())
 
     async def _fetch_single(self) -> None:
         """Put the one model of single-model mode where the container will look for it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
@@ -21,9 +20,10 @@ from endpoint.instances.instance import Instance, Surroundings
 from endpoint.instances.words import Words
 from endpoint.live.endpoint import LiveEndpoint
 from endpoint.live.slot import Slot, StartFailed
+from endpoint.live.strays import Strays
 from endpoint.live.variant import Variant
 from endpoint.records import EndpointRecord, EndpointStatus, InstanceRecord, VariantState
-from endpoint.specs import NO_CONTAINER, VariantSpec, variants_of
+from endpoint.specs import VariantSpec, variants_of
 from endpoint.state import State
 
 log = logging.getLogger("modelyard.endpoint")
@@ -42,6 +42,13 @@ class Deployments:
         self._settings = around.settings
         self._state = state
         self._events = events
+        self._directory = Path(around.settings.data_dir).absolute() / "instances"
+        self._strays = Strays(
+            around.fleet,
+            state.instances,
+            self._directory,
+            around.settings.stop_timeout_seconds,
+        )
 
     # --- what is asked --------------------------------------------------------------------------
 
@@ -70,14 +77,7 @@ class Deployments:
 
     async def halt_strays(self, current: Mapping[str, Collection[int]]) -> None:
         """Stop instances of an earlier life that are in no generation of their endpoint's."""
-        await asyncio.gather(
-            *(
-                self._halt_stray(record)
-                for record in self._state.instances.all()
-                if record.generation not in current.get(record.endpoint, ())
-            )
-        )
-        await asyncio.to_thread(_remove_stray_files, self._directory, current)
+        await self._strays.halt(current)
 
     # --- what becomes of it ---------------------------------------------------------------------
 
@@ -170,9 +170,7 @@ class Deployments:
             await asyncio.wait({before})
         self._retire(live)  # also what a change has put into service at its very end
         await self._end_others(live)
-        for record in self._state.instances.all():  # of an earlier life
-            if record.endpoint == live.name:
-                await self._halt_stray(record)
+        await self._strays.halt_all_of(live.name)
         self._state.endpoints.remove(live.name)
         self._events.of(live.name)("endpoint_status", text="Deleted")
         gone()
@@ -253,24 +251,6 @@ class Deployments:
             memory_limit_bytes=self._settings.instance_memory_bytes or None,
         )
 
-    async def _halt_stray(self, record: InstanceRecord) -> None:
-        spec = InstanceSpec(
-            id=record.id,
-            container=NO_CONTAINER,
-            instance_type="",
-            directory=self._directory / record.id,
-            memory_limit_bytes=None,
-        )
-        found = await self._around.fleet.adopt(spec, record.handle)
-        if found is not None:
-            await found.stop(self._settings.stop_timeout_seconds)
-        await asyncio.to_thread(shutil.rmtree, spec.directory, ignore_errors=True)
-        self._state.instances.remove(record.id)
-
-    @property
-    def _directory(self) -> Path:
-        return Path(self._settings.data_dir).absolute() / "instances"
-
     # --- records --------------------------------------------------------------------------------
 
     def _record(self, live: LiveEndpoint) -> EndpointRecord:
@@ -286,11 +266,3 @@ class Deployments:
         self._state.endpoints.put(changed)
         text = f"{status}: {changed.failure}" if changed.failure else status
         self._events.of(live.name)("endpoint_status", text=text)
-
-
-def _remove_stray_files(instances: Path, current: Mapping[str, Collection[int]]) -> None:
-    """Remove what is left of instances that were stopped and never come back."""
-    for directory in instances.glob("*.*.*.*"):
-        endpoint, _, generation, _ = directory.name.split(".", 3)
-        if not (generation.isdecimal() and int(generation) in current.get(endpoint, ())):
-            shutil.rmtree(directory, ignore_errors=True)

@@ -40,7 +40,10 @@ class HotModels:
         self._rules = CopyRules(settings.spill_requests, settings.copy_idle_seconds)
         self._record = record
         self._serving = serving
+        self._retry_seconds = settings.failed_load_seconds
         self._copies: dict[str, Copies] = {}
+        # From how many copies on one more was tried, and until when that is not tried again.
+        self._tried: dict[str, tuple[int, float]] = {}
 
     @contextmanager
     def counting(self, target: str) -> Iterator[None]:
@@ -78,6 +81,7 @@ class HotModels:
                 self._balance(target, copies, now)
             elif copies.demand.running == 0 and mean < _NEGLIGIBLE:
                 del self._copies[target]
+                self._tried.pop(target, None)
 
     def _of(self, target: str, now: float) -> Copies:
         copies = self._copies.get(target)
@@ -100,16 +104,26 @@ class HotModels:
         count = sum(where <= Where.LOADING for where in wheres)
         change = copies.decide(now, copies=count, starting=Where.LOADING in wheres)
         if change is Change.ADD and len(instances) > count:
-            self._add(target, instances)
+            if self._may_add(target, count, now) and self._add(target, instances):
+                self._tried[target] = count, now + self._retry_seconds
         elif change is Change.WITHDRAW:
+            self._tried.pop(target, None)
             self._withdraw(target, instances)
 
-    def _add(self, target: str, instances: list[Instance]) -> None:
+    def _may_add(self, target: str, count: int, now: float) -> bool:
+        """Not if the last copy did not come to be, perhaps since it cannot be loaded there."""
+        tried, until = self._tried.get(target, (-1, 0.0))
+        return count != tried or now >= until
+
+    def _add(self, target: str, instances: list[Instance]) -> bool:
+        """Whether there is a place for one more."""
         chosen = place_for_copy([one.place(target) for one in instances], key=target)
         for instance in instances:
             if instance.spec.id == chosen and instance.models is not None:
                 self._record("spill", target, text=f"a copy on {chosen}")
                 instance.models.warm(target)
+                return True
+        return False
 
     def _withdraw(self, target: str, instances: list[Instance]) -> None:
         chosen = copy_to_withdraw([one.place(target) for one in instances], key=target)

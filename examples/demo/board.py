@@ -31,12 +31,12 @@ class Board:
         rates = self._rates(instances)
         departures = [line for one in self._watch.arrivals for line in left_for(one)]
         return [
-            row("instance", "state", "in memory", "evicted", "req/s"),
+            row("instance", "state", "in memory, +coming, -leaving", "evicted", "req/s"),
             *(
                 row(
                     one.name,
                     one.state,
-                    " ".join(map(short, one.in_memory)),
+                    _models(one),
                     str(one.evictions),
                     f"{rates[one.name]:.0f}",
                 )
@@ -78,6 +78,12 @@ class Board:
         return rates
 
 
+def _models(one: Instance) -> str:
+    """Those in memory, and those on their way in or out."""
+    marked = [*one.in_memory, *(f"+{t}" for t in one.coming), *(f"-{t}" for t in one.leaving)]
+    return " ".join(map(short, marked))
+
+
 def row(name: str, state: str, memory: str, evicted: str, rate: str) -> str:
     """One line of the table."""
     return f"{name:<10} {state:<9} {memory:<{_MEMORY_WIDTH}} {evicted:>7} {rate:>5}"
@@ -85,8 +91,9 @@ def row(name: str, state: str, memory: str, evicted: str, rate: str) -> str:
 
 def left_for(one: Arrival) -> list[str]:
     """Who left for whom, and what counted; nothing if nobody had to leave."""
+    reason = f"for {short(one.target)}"
     return [
-        f"{one.instance}: evicted {short(victim.target)} for {short(one.target)}: {_counted(victim)}"
+        f"{one.instance}: evicted {short(victim.target)} {reason}: {_counted(victim)}"
         for victim in one.victims
     ]
 

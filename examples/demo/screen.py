@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -77,7 +78,7 @@ def fail(text: str, log: Path | None = None, last_lines: Sequence[str] = ()) -> 
 
 
 def _cut(line: str) -> str:
-    width = min(WIDTH, os.get_terminal_size().columns) if _is_terminal() else WIDTH
+    width = min(WIDTH, shutil.get_terminal_size().columns) if _is_terminal() else WIDTH
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 

@@ -12,14 +12,17 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from examples.demo.errors import DemoError
 
 _TIMEOUT_SECONDS = 10.0
+# States of a model on an instance; in the others it is not in memory.
 _IN_MEMORY = ("READY", "RESTARTING")
+_COMING = ("LOADING",)
+_LEAVING = ("EVICTING", "UNLOADING")
 _MADE = ("fits", "evict")
 
 
@@ -52,6 +55,8 @@ class Instance:
     url: str
     state: str
     in_memory: tuple[str, ...] = ()
+    coming: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
     held_bytes: dict[str, int] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     server_bytes: int = 0
@@ -126,8 +131,12 @@ class Watch:
             name,
             seen["url"],
             seen["state"],
-            in_memory=tuple(sorted(t for t, m in models.items() if m["state"] in _IN_MEMORY)),
-            held_bytes={target: model["heldBytes"]["ram"] for target, model in models.items()},
+            in_memory=_those_in(_IN_MEMORY, models),
+            coming=_those_in(_COMING, models),
+            leaving=_those_in(_LEAVING, models),
+            held_bytes={
+                target: model["heldBytes"].get("ram", 0) for target, model in models.items()
+            },
             ids={target: model["modelName"] for target, model in models.items()},
             server_bytes=ram["overheadBytes"],
             evictions=sum(model["evictions"] for model in models.values()),
@@ -166,6 +175,10 @@ class Watch:
             victim["reloadSeconds"],
             victim["expectedReturnSeconds"],
         )
+
+
+def _those_in(states: Collection[str], models: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(sorted(target for target, model in models.items() if model["state"] in states))
 
 
 def _is_warm(url: str, frameworks: Iterable[str]) -> bool:

@@ -46,6 +46,7 @@ def preload() -> None:
     python.preload()
     import joblib
     import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -53,7 +54,8 @@ def preload() -> None:
 
     data, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
     thread_pools.limit(1)
-    for model in (LogisticRegression(), DecisionTreeClassifier()):
+    forest = RandomForestClassifier(n_estimators=1)
+    for model in (LogisticRegression(), DecisionTreeClassifier(), forest):
         stream = io.BytesIO()
         joblib.dump(make_pipeline(StandardScaler(), model).fit(data, labels), stream)
         stream.seek(0)

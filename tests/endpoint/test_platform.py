@@ -6,13 +6,17 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import BotoCoreError
 from moto.server import ThreadedMotoServer
 
 from tests.endpoint.containers.running import environment
-from tests.endpoint.yard import SERVE, Yard, traffic, until
+from tests.endpoint.traffic import traffic
+from tests.endpoint.user import until
+from tests.endpoint.yard import SERVE, Yard
 
 
 @pytest.fixture(scope="module")
@@ -99,24 +103,21 @@ def test_people_see_instances_of_an_endpoint_that_is_created(tmp_path: Path) -> 
 
 
 def test_the_end_stops_all_instances_also_those_that_come_or_go(tmp_path: Path) -> None:
-    with Yard(tmp_path) as yard:
+    hangs = environment(rules=[{"on": "ping", "do": "hang"}])
+    with ThreadPoolExecutor(1) as threads, Yard(tmp_path) as yard:
         yard.add("m.tar.gz")
-        hangs = environment(rules=[{"on": "ping", "do": "hang"}])
         yard.create(yard.variant(variables=hangs), name="creating")
         yard.endpoint(name="updating")
-        yard.sagemaker.update_endpoint(
-            EndpointName="updating", EndpointConfigName=yard.config(yard.variant(variables=hangs))
-        )
-        yard.endpoint(name="leaving")
-        (stub,) = yard.stubs("leaving")
+        config = yard.config(yard.variant(variables=hangs))
+        yard.sagemaker.update_endpoint(EndpointName="updating", EndpointConfigName=config)
+        yard.endpoint(name="replaced")
+        (stub,) = yard.stubs("replaced")
         stub.rule("invoke", "hang")
-        with traffic(lambda _: yard.invoke(name="leaving"), threads=1):
-            stub.wait_for("invoke")
-            config = yard.config()
-            yard.sagemaker.update_endpoint(EndpointName="leaving", EndpointConfigName=config)
-            until(lambda: yard.describe("leaving")["EndpointConfigName"] == config)
-            until(lambda: len(yard.processes()) == 5)
-            stub.release()
-        hung = yard.stubs("leaving")[0]
-        hung.rule("invoke", "hang")
+        running = threads.submit(yard.code, lambda: yard.invoke(name="replaced"))
+        stub.wait_for("invoke")
+        config = yard.config()
+        yard.sagemaker.update_endpoint(EndpointName="replaced", EndpointConfigName=config)
+        until(lambda: yard.describe("replaced")["EndpointConfigName"] == config)
+        until(lambda: len(yard.processes()) == 5)
     assert yard.processes() == []
+    assert isinstance(running.exception(), BotoCoreError)  # the connection was closed

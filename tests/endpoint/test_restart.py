@@ -16,12 +16,14 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.endpoint.containers.running import Stub, environment
-from tests.endpoint.yard import SERVE, Child, Yard, traffic, until
+from tests.endpoint.traffic import traffic
+from tests.endpoint.user import until
+from tests.endpoint.yard import SERVE, Child, Yard
 
 # Its containers are healthy when they are released.
 NOT_YET = environment(rules=[{"on": "ping", "do": "hang"}])
 
-SEEDS = range(3)
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
 LIVES = 5  # of each seed
 
 
@@ -82,6 +84,22 @@ def test_instances_that_were_let_go_are_taken_over_with_their_models(tmp_path: P
         assert yard.status() == "InService"
         assert yard.invoke().json["pid"] == pid
         assert yard.events("load") == []
+
+
+def test_copies_of_an_earlier_life_are_withdrawn(tmp_path: Path) -> None:
+    with Child(tmp_path, spill_requests=2, copy_idle_seconds=0.5) as child:
+        child.add("m.tar.gz")
+        child.endpoint(child.variant(instances=2))
+        child.invoke()
+        for stub in child.stubs():
+            stub.rule("invoke", "hang")
+        with traffic(lambda _: child.invoke(), threads=4):
+            until(lambda: len(child.loaded()) == 2)
+            child.process.kill()
+            child.process.wait()
+        again(child)
+        until(lambda: len(child.loaded()) == 1)
+        assert len(child.events("copy_withdrawn")) == 1
 
 
 def test_this_installations_serve_is_taken_over_with_its_models(tmp_path: Path) -> None:
@@ -232,6 +250,7 @@ def test_a_deletion_that_an_orderly_end_interrupted_leaves_no_file_either(child:
     assert list(child.directory.glob("data/instances/*")) == []
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_kills_at_any_moment_leave_no_endpoint_stuck_and_no_process_behind(
     child: Child, seed: int

@@ -102,7 +102,8 @@ def test_one_that_gave_way_while_it_made_room_is_loaded_before_it_is_tried_again
         ids = {name: id_of(one, name) for name in "ab"}
         for name in "ab":
             one.stub.rule("invoke", "answer", model=ids[name], status=507, times=1)
-        assert await asyncio.gather(one.says("a"), one.says("b")) == ["a", "b"]
+        both = await asyncio.gather(*(one.says(name) for name in "ab"))
+        assert both == ["a", "b"]
 
     on_instance(test, tmp_path)
 

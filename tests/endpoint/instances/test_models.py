@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,18 @@ class Traffic:
         while self._going:
             self.answers[await self._one.says(self._name)] += 1
 
-    async def until(self, answer: str) -> None:
-        """Return when the model has said that; fails with the first request that did."""
-        seen = asyncio.create_task(self._one.until(lambda: bool(self.answers[answer])))
-        await asyncio.wait({seen, *self._users}, return_when=asyncio.FIRST_COMPLETED)
-        if not seen.done():
-            seen.cancel()
+    async def says(self, answer: str) -> None:
+        """Return when the model has said that."""
+        await self.until(lambda: bool(self.answers[answer]))
+
+    async def until(self, seen: Callable[[], bool]) -> None:
+        """Return when something is so; fails with the first request that does."""
+        waiting = asyncio.create_task(self._one.until(seen))
+        await asyncio.wait({waiting, *self._users}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
             await self.end()
-        await seen
+        await waiting
 
     async def end(self) -> None:
         """Every request was answered."""
@@ -58,7 +63,7 @@ def test_a_changed_object_replaces_its_model_and_no_request_is_lost(tmp_path: Pa
         traffic = Traffic(one, "a")
         for version in "1234":
             one.put("a", version)
-            await traffic.until(version)
+            await traffic.says(version)
         await traffic.end()
         await one.until(lambda: one.on_disk() == ["a"])
         assert one.loaded() == ["a"]
@@ -73,11 +78,13 @@ def test_the_old_version_answers_until_the_new_one_is_loaded(tmp_path: Path) -> 
         assert await one.says("a") == "old"
         one.stub.rule("load", "hang")
         one.put("a", "new")
-        assert await one.says("a") == "old"
+        traffic = Traffic(one, "a")
         await one.saw("load", 2)
-        assert await one.says("a") == "old"
+        await traffic.says("old")
+        assert set(traffic.answers) == {"old"}
         one.stub.release()
-        await Traffic(one, "a", users=1).until("new")
+        await traffic.says("new")
+        await traffic.end()
 
     on_instance(test, tmp_path, object_check_seconds=0.0)
 
@@ -91,7 +98,7 @@ def test_a_request_that_runs_on_the_old_version_is_answered_by_it(tmp_path: Path
         running = one.begin("a")
         await one.saw("load", 2)
         traffic = Traffic(one, "a")
-        await traffic.until("new")
+        await traffic.says("new")
         await traffic.end()
         one.stub.release()
         assert await running == "old"
@@ -113,7 +120,7 @@ def test_a_new_version_that_is_bad_leaves_the_old_one_in_its_place(
             one.put("a", "new")
             one.stub.rule("load", "answer", status=500)
         traffic = Traffic(one, "a")
-        await one.until(lambda: one.told("load_failed") == ["a"])
+        await traffic.until(lambda: one.told("load_failed") == ["a"])
         await traffic.end()
         assert set(traffic.answers) == {"old"}
         assert await one.says("a") == "old"
@@ -218,7 +225,7 @@ def test_without_a_cache_a_model_leaves_memory_and_disk_after_each_use(tmp_path:
         for uses in (1, 2):
             await use(one, "a")
             await one.until(lambda: one.loaded() == one.on_disk() == [])
-            await one.until(lambda uses=uses: one.told("delete") == ["a"] * uses)
+            assert one.told("unload") == ["a"] * uses
         assert len(one.store.downloads) == 2
 
     on_instance(test, tmp_path, keep=False)
@@ -438,7 +445,7 @@ def test_withdrawing_under_traffic_loses_no_request(tmp_path: Path) -> None:
     async def test(one: Up) -> None:
         one.put("a")
         traffic = Traffic(one, "a")
-        await traffic.until("a")
+        await traffic.says("a")
         for _ in range(10):
             one.models.withdraw("a", "in a test")
             await use(one, "a")

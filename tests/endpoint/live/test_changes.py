@@ -8,7 +8,9 @@ import pytest
 
 from tests.endpoint.containers import running
 from tests.endpoint.containers.running import environment
-from tests.endpoint.yard import Reply, Yard, traffic, until
+from tests.endpoint.traffic import traffic
+from tests.endpoint.user import Reply, until
+from tests.endpoint.yard import Yard
 
 
 def test_instances_come_and_go_without_a_failed_request(yard: Yard) -> None:

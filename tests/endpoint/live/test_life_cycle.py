@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import WaiterError
 
 from tests.endpoint.containers.running import environment
-from tests.endpoint.yard import Yard, until
+from tests.endpoint.user import until
+from tests.endpoint.yard import Yard
 
 
 def test_an_endpoint_is_creating_then_in_service_then_deleting_then_unknown(yard: Yard) -> None:
@@ -129,6 +130,17 @@ def test_an_endpoint_that_is_not_there_is_told_by_its_name(yard: Yard) -> None:
             "ValidationException",
             True,
         )
+
+
+@pytest.mark.parametrize(("operation", "name"), [("create", "other"), ("update", "ep")])
+def test_a_configuration_that_is_not_there_is_told_and_changes_nothing(
+    yard: Yard, operation: str, name: str
+) -> None:
+    yard.endpoint()
+    call = getattr(yard.sagemaker, f"{operation}_endpoint")
+    code, message = yard.code(lambda: call(EndpointName=name, EndpointConfigName="none"))
+    assert (code, "Could not find endpoint config" in message) == ("ValidationException", True)
+    assert (yard.status("ep"), yard.status("other")) == ("InService", "")
 
 
 def test_a_bucket_or_folder_that_is_not_there_is_an_error_when_the_model_is_created(

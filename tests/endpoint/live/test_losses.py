@@ -13,7 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.endpoint.containers.running import environment
-from tests.endpoint.yard import STUBS, Reply, Yard, traffic, until
+from tests.endpoint.traffic import traffic
+from tests.endpoint.user import Reply, until
+from tests.endpoint.yard import STUBS, Yard
 
 TARGETS = [f"{number}.tar.gz" for number in range(4)]
 

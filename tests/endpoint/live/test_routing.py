@@ -5,7 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.endpoint.yard import Yard, until
+from tests.endpoint.traffic import traffic
+from tests.endpoint.user import until
+from tests.endpoint.yard import Yard
 
 RANDOM = {"RoutingStrategy": "RANDOM"}
 
@@ -50,6 +52,23 @@ def test_a_hot_model_gets_a_copy_which_is_withdrawn_when_it_has_cooled(tmp_path:
         assert yard.invoke().json["pid"] in yard.processes()
         assert yard.loaded() == [here]
         assert len(yard.events("download")) == 2  # the copy stays on its disk
+
+
+def test_a_copy_that_cannot_be_had_is_tried_now_and_then_and_costs_no_request(
+    tmp_path: Path,
+) -> None:
+    with Yard(tmp_path, spill_requests=1) as yard:
+        yard.add("m.tar.gz")
+        yard.endpoint(yard.variant(instances=2))
+        pid = yard.invoke().json["pid"]
+        (full,) = [stub for stub in yard.stubs() if not stub.loaded()]
+        full.rule("load", "answer", status=500)
+        with traffic(lambda _: yard.invoke(), threads=4) as seen:
+            until(lambda: yard.events("spill"))
+            seen.more(300)
+        seen.check()
+        assert {reply.json["pid"] for reply in seen.replies} == {pid}
+        assert len(yard.events("spill")) < 5
 
 
 def test_one_instance_never_spills(tmp_path: Path) -> None:
