@@ -193,5 +193,5 @@ def _reap(pidfd: int) -> str:
         name = signal.Signals(result.si_status).name
     except ValueError:
         name = "unknown signal"
-    hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+    hint = ", perhaps by the kernel for want of memory" if name == "SIGKILL" else ""
     return f"was killed by signal {result.si_status} ({name}){hint}"

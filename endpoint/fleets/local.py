@@ -173,6 +173,8 @@ def _our_serve(spec: InstanceSpec) -> dict[str, str]:
         "MODELYARD_MODEL_ROOTS": str(spec.models.absolute()),
         "MODELYARD_MULTI_MODEL": "false",  # else the platform's variable says so, and wins
         "MODELYARD_MODEL_DIR": str(single),
+        # Not one for all servers of the machine: what these learn is of other limits and models.
+        "MODELYARD_LEARNED_SIZES_FILE": str(spec.directory.absolute() / "sizes.json"),
         "SAGEMAKER_BASE_DIR": str(single.parent),  # of AWS's toolkits, in place of /opt/ml
         **({"MODELYARD_MEMORY_LIMIT_BYTES": str(limit)} if limit else {}),
     }

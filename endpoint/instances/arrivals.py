@@ -53,11 +53,11 @@ class Arrivals:
 
         Raises ApiError, or ContainerError when the container is gone.
         """
-        version = version or await self._changed_since_it_failed(resident)
+        changed = await self._changed_since_it_failed(resident)
         limit = self._settings.load_timeout_seconds
         try:
             async with asyncio.timeout(limit):
-                stored = await self._fetch(resident, version)
+                stored = await self._fetch(resident, version or changed)
                 await self._memory.load(resident, self._files.path(stored))
         except TimeoutError:
             if resident.stored is not None:  # the container may be at it still

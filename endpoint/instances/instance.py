@@ -83,6 +83,7 @@ class Instance:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._container: Container | None = None
+        self._found = False  # of an earlier life
         self._client: ContainerClient
         self._exchange: Exchange
         self._ended: asyncio.Task[str]
@@ -98,6 +99,7 @@ class Instance:
         fleet = self._around.fleet
         if handle is not None:
             await self._hold(fleet.adopt(self.spec, handle))
+        self._found = self._container is not None
         if self._container is None and self._variant.container.mode is Mode.SINGLE:
             await self._fetch_single()
         if self._container is None:
@@ -111,12 +113,11 @@ class Instance:
         self._client = self._new_client(self._container)
         begun = time.monotonic()
         multi = self._variant.container.mode is Mode.MULTI
-        timeout = self._variant.start_timeout_seconds or self._settings.start_timeout_seconds
         try:
             listed = await wait_until_healthy(
                 self._client,
                 multi_model=multi,
-                timeout_seconds=timeout,
+                timeout_seconds=self._patience_seconds,
                 ended=self._ended,
                 who=f"The {self._words.container} container for production variant "
                 f"{self._variant.name}",
@@ -130,6 +131,13 @@ class Instance:
         self._exchange = Exchange(self._client, self.models)
         self.state = State.SERVING
         self._record("instance_started", seconds=time.monotonic() - begun, text=self._client.url)
+
+    @property
+    def _patience_seconds(self) -> float:
+        """For a container to become healthy; one that was found running should be so already."""
+        if self._found:
+            return self._settings.unhealthy_probes * self._settings.probe_interval_seconds
+        return self._variant.start_timeout_seconds or self._settings.start_timeout_seconds
 
     async def lost(self) -> str:
         """Return why the instance is to be replaced, when it is."""
@@ -236,6 +244,7 @@ class Instance:
         return {
             "id": self.spec.id,
             "url": self.url,
+            "handle": {} if self._container is None else dict(self._container.record),
             "state": self.state.value,
             "requests": self.requests,
             "memory": None if use is None else {"used": use.used, "limit": use.limit},

@@ -60,6 +60,7 @@ class Memory:
         self._changed = asyncio.Event()
         self._posting = 0  # loads that the container is asked for
         self._freed = 0  # how often there came to be more room in the container
+        self._refused: set[str] = set()  # ids of models that it had no memory for, last time
         self._drops: set[asyncio.Task[None]] = set()
 
     def changed(self) -> None:
@@ -209,15 +210,28 @@ class Memory:
         return answer
 
     async def _post(self, resident: Resident, path: str) -> Answer:
-        timeout = self._settings.load_timeout_seconds
         self._posting += 1
         try:
-            return await self._client.load(resident.id, path, resident.target, timeout)
+            answer = await self._ask_to_load(resident, path)
+            if answer.status == _LOADED_ALREADY and resident.id in self._refused:
+                # multi-model-server keeps the name of a model that it had no memory for.
+                await self._ask_to_unload(resident)
+                answer = await self._ask_to_load(resident, path)
         except ContainerTimeout as error:
             raise TimeoutError from error
         finally:
             self._posting -= 1
             self.changed()
+        (self._refused.add if answer.status == _FULL else self._refused.discard)(resident.id)
+        return answer
+
+    async def _ask_to_load(self, resident: Resident, path: str) -> Answer:
+        timeout = self._settings.load_timeout_seconds
+        return await self._client.load(resident.id, path, resident.target, timeout)
+
+    async def _ask_to_unload(self, resident: Resident) -> Answer:
+        timeout = self._settings.unload_timeout_seconds
+        return await self._client.unload(resident.id, resident.target, timeout)
 
     async def _stay_below_threshold(self) -> None:
         threshold = self._settings.memory_threshold_percent
@@ -230,9 +244,8 @@ class Memory:
 
     async def _delete(self, resident: Resident) -> bool:
         resident.stage = Stage.UNLOADING
-        timeout = self._settings.unload_timeout_seconds
         try:
-            answer = await self._client.unload(resident.id, resident.target, timeout)
+            answer = await self._ask_to_unload(resident)
             if answer.status in (_OK, _NOT_LOADED):
                 resident.stage = Stage.OUT
                 return True

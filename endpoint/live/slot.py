@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -20,6 +21,9 @@ log = logging.getLogger("modelyard.endpoint")
 
 # Between attempts to start an instance in the place of one that was lost.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 60.0
+
+# One that was lost after it had served for so long is replaced at once.
+_SETTLED_SECONDS = 10.0
 
 
 class StartFailed(Exception):
@@ -91,7 +95,7 @@ class Slot:
             self._first.cancel()
 
     async def _keep(self) -> None:
-        pause = _FIRST_PAUSE_SECONDS
+        pause = 0.0
         while True:
             try:
                 await self._bring_up()
@@ -104,11 +108,13 @@ class Slot:
                     self._first.exception()  # whoever waits is told; nobody may wait
                     return
                 self._tell("instance_lost", text=str(error))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
-                pause = _FIRST_PAUSE_SECONDS
+                begun = time.monotonic()
                 await self._serve()
+                if time.monotonic() - begun > _SETTLED_SECONDS:
+                    pause = 0.0
+            await asyncio.sleep(pause)
+            pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
             self.instance = self._make()
 
     async def _bring_up(self) -> None:

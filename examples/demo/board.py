@@ -21,9 +21,8 @@ class Board:
     def __init__(self, watch: Watch, traffic: Traffic) -> None:
         self._watch = watch
         self._traffic = traffic
-        self._since = now()
         self._uses: dict[str, int] = {}
-        self._looked_at = self._since
+        self._looked_at = now()
 
     def lines(self) -> list[str]:
         """The table as of now."""
@@ -47,8 +46,8 @@ class Board:
         ]
 
     def summary(self) -> list[str]:
-        """Requests, and how long the cold and the warm ones took, since this board was made."""
-        requests = [one for one in self._traffic.requests if one.begin >= self._since]
+        """Requests up to now, and how long the cold and the warm ones took."""
+        requests = list(self._traffic.requests)
         cold = [one for one in requests if self._is_cold(one)]
         warm = [one for one in requests if not self._is_cold(one)]
         failed = sum(1 for one in requests if one.error)

@@ -25,7 +25,8 @@ T = TypeVar("T")
 NAME = "clinics"
 INSTANCES = 2
 
-# Each instance gets memory for so many models of mean size, both for five of the twelve.
+# Each instance gets memory for so many models of mean size. As only whole ones fit, and sizes
+# differ, two or three are in memory at a time: five in all.
 FIT = 2.9
 
 THREADS = 4

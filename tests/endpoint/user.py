@@ -124,12 +124,20 @@ class User:
         mode: str = "MultiModel",
         data: str | None = None,
         variables: Mapping[str, str] | None = None,
+        keeps: bool = True,
         **others: Any,
     ) -> dict[str, Any]:
-        """A ProductionVariant with a model of its own; ``variables`` are the container's."""
+        """A ProductionVariant with a model of its own; ``variables`` are the container's.
+
+        Without ``keeps`` its ModelCacheSetting is Disabled.
+        """
         model = f"model-{next(self._numbers)}"
         default = f"file://{self.models}/" if mode == "MultiModel" else ""
-        container = {"Image": "any", "Mode": mode, "Environment": dict(variables or {})}
+        container: dict[str, Any] = {
+            "Image": "any", "Mode": mode, "Environment": dict(variables or {})
+        }  # fmt: skip
+        if not keeps:
+            container["MultiModelConfig"] = {"ModelCacheSetting": "Disabled"}
         if url := default if data is None else data:
             container["ModelDataUrl"] = url
         self.sagemaker.create_model(

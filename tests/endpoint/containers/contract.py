@@ -77,6 +77,7 @@ class Contract:
         self.options = options
         self.multi_model = multi_model
         self.models: dict[str, Model] = {}
+        self.refused: set[str] = set()
 
     def route(self, method: str, path: str) -> tuple[str, str]:
         """Which of the contract's requests it is, and the model's id."""
@@ -115,7 +116,8 @@ class Contract:
         return route(request) if route else error(404, "no such page")
 
     def _list(self, request: Request) -> Answer:
-        listed = sorted({*self.models, *self.options.phantoms} - {*self.options.hidden})
+        known = {*self.models, *self.refused, *self.options.phantoms}
+        listed = sorted(known - {*self.options.hidden})
         urls = {name: self.models[name].url if name in self.models else "/gone" for name in listed}
         if self.options.shows == "tensorflow":
             return of_json(200, {name: {"model_version_status": []} for name in listed})
@@ -136,34 +138,50 @@ class Contract:
 
     def _load(self, request: Request) -> Answer:
         directory = Path(request.url)
-        if request.model in self.models:
-            return error(409, f"{request.model} is loaded already")
+        if request.model in self.models or request.model in self.refused:
+            return self._error(409, f"{request.model} is loaded already")
         if self.options.room is not None and len(self.models) >= self.options.room:
-            return error(507, f"no memory for {request.model}")
+            if self.options.keeps_refused:
+                self.refused.add(request.model)
+            return self._error(507, f"no memory for {request.model}")
         if not directory.is_dir():
-            return error(400, f"{directory} is not a directory")
+            return self._error(400, f"{directory} is not a directory")
         says = directory / "says"
         self.models[request.model] = Model(
             str(directory), says.read_text() if says.exists() else ""
         )
-        return of_json(200, {"status": "loaded"})
+        return self._done("loaded")
 
     def _get(self, request: Request) -> Answer:
         if request.model not in self.models:
-            return error(404, f"{request.model} is not loaded")
+            return self._error(404, f"{request.model} is not loaded")
         return of_json(
             200, {"modelName": request.model, "modelUrl": self.models[request.model].url}
         )
 
     def _unload(self, request: Request) -> Answer:
-        if self.models.pop(request.model, None) is None:
-            return error(404, f"{request.model} is not loaded")
-        return of_json(200, {"status": "unloaded"})
+        if request.model in self.refused:
+            self.refused.remove(request.model)
+        elif self.models.pop(request.model, None) is None:
+            return self._error(404, f"{request.model} is not loaded")
+        return self._done("unloaded")
 
     def _invoke(self, request: Request) -> Answer:
+        if request.model in self.refused:
+            return self._error(503, f"no worker is available for {request.model}")
         if request.model not in self.models:
-            return error(404, f"{request.model} is not loaded")
+            return self._error(404, f"{request.model} is not loaded")
         return self._echo(request)
+
+    def _done(self, what: str) -> Answer:
+        if self.options.shows == "triton":
+            return Answer(200)
+        return of_json(200, {"success" if self.options.shows == "tensorflow" else "status": what})
+
+    def _error(self, status: int, message: str) -> Answer:
+        if self.options.shows in ("triton", "tensorflow"):
+            return of_json(status, {"error": message})
+        return error(status, message)
 
     def _echo(self, request: Request) -> Answer:
         known = asdict(self.models.get(request.model, Model("", "")))

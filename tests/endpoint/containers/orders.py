@@ -44,12 +44,15 @@ class Rule:
 class Options:
     """What kind of container it is.
 
-    ``room``: so many models fit; a load of one more is answered 507. ``shows`` is the shape of its
-    list: contract, paged (``page_size`` a page, and an empty last one), tensorflow or triton.
+    ``room``: so many models fit; a load of one more is answered 507. With ``keeps_refused`` that
+    one's name is kept, as multi-model-server does: until it is unloaded, the next load is answered
+    409 and an invoke 503. ``shows`` is the manner of its answers and the shape of its list:
+    contract, paged (``page_size`` a page, and an empty last one), tensorflow or triton.
     ``phantoms`` are listed without being loaded; ``hidden`` are loaded and not listed.
     """
 
     room: int | None = None
+    keeps_refused: bool = False
     shows: str = "contract"
     page_size: int = 2
     phantoms: list[str] = field(default_factory=list)

@@ -121,7 +121,10 @@ def test_a_new_version_that_is_bad_leaves_the_old_one_in_its_place(
             one.stub.rule("load", "answer", status=500)
         traffic = Traffic(one, "a")
         await traffic.until(lambda: one.told("load_failed") == ["a"])
+        looked = len(one.store.heads)
+        await traffic.until(lambda: len(one.store.heads) >= looked + 4)
         await traffic.end()
+        assert one.told("load_failed") == ["a"]  # it is not tried again for a while
         assert set(traffic.answers) == {"old"}
         assert await one.says("a") == "old"
 
