@@ -127,7 +127,7 @@ def _how(state: Mapping[str, Any]) -> str:
         name = signal.Signals(code - 128).name
     except ValueError:
         return f"exited with code {code}"
-    hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+    hint = ", perhaps by the kernel for want of memory" if name == "SIGKILL" else ""
     return f"exited with code {code} ({name}{hint})"
 
 

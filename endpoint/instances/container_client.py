@@ -183,7 +183,7 @@ class ContainerClient:
 
     async def unload(self, model_id: str, target_model: str, timeout_seconds: float) -> Answer:
         """DELETE /models/{id}; sent a second time if its connection breaks."""
-        headers = ((TARGET_MODEL, target_model),)
+        headers = ((TARGET_MODEL, target_model),) if target_model else ()
         return await self._control("DELETE", _path(model_id), headers, timeout_seconds)
 
     async def invoke(

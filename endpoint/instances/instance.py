@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -77,7 +77,7 @@ class Instance:
         self.requests = 0
         self._variant = variant
         self._around = around
-        self._settings = around.settings
+        self._settings = _settings_of(variant, around.settings)
         self._words = words
         self._record = record
         self._quiet = asyncio.Event()
@@ -333,3 +333,9 @@ class Instance:
             )
         except (StoreError, ExtractionError) as error:
             raise FleetError(self._words.of_files(error, url).message) from error
+
+
+def _settings_of(variant: VariantSpec, settings: EndpointSettings) -> EndpointSettings:
+    """The endpoint's settings, with what the variant says otherwise."""
+    own = variant.load_timeout_seconds
+    return settings if own is None else replace(settings, load_timeout_seconds=own)

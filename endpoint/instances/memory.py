@@ -123,22 +123,6 @@ class Memory:
             self._record("unload", resident.target, seconds=loop.time() - begun, text=why)
         return gone
 
-    async def make_room(self, *, but: Resident | None = None, since: int | None = None) -> bool:
-        """Unload the model that is missed least, not ``but``; wait for one if all are busy.
-
-        True when there should be more room than before, or than when ``freed`` was ``since``. False
-        when there is nobody whom the container lets go. Raises ContainerError when it is gone.
-        """
-        before = self._freed if since is None else since
-        kept = set() if but is None else {but}
-        async with self._making_room:
-            while (victim := await self._victim(kept)) is not None:
-                # It goes on for those who wait for the victim, should this be cancelled.
-                if await asyncio.shield(self.unload(victim, "to make room")):
-                    return True
-                kept.add(victim)
-            return self._freed > before
-
     async def unload_unused(self, why: str) -> bool:
         """Unload the least recently used model that nobody needs; False if there is none."""
         victim = least_recently_used(self._residents())
@@ -179,6 +163,21 @@ class Memory:
         self.changed()
         self._tell_left(resident)
 
+    async def _make_room(self, since: int) -> bool:
+        """Unload the model that is missed least; wait for one if all are busy.
+
+        True when there should be more room than when ``_freed`` was ``since``. False when there is
+        nobody whom the container lets go. Raises ContainerError when it is gone.
+        """
+        kept: set[Resident] = set()
+        async with self._making_room:
+            while (victim := await self._victim(kept)) is not None:
+                # It goes on for those who wait for the victim, should this be cancelled.
+                if await asyncio.shield(self.unload(victim, "to make room")):
+                    return True
+                kept.add(victim)
+            return self._freed > since
+
     async def _victim(self, kept: Collection[Resident]) -> Resident | None:
         patient_until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         while (victim := least_recently_used(self._residents(), kept)) is None:
@@ -204,7 +203,7 @@ class Memory:
     async def _post_until_it_fits(self, resident: Resident, path: str) -> Answer:
         freed = self._freed
         while (answer := await self._post(resident, path)).status == _FULL:
-            if not await self.make_room(since=freed):
+            if not await self._make_room(since=freed):
                 raise self._words.no_memory(resident.target, answer.text)
             freed = self._freed
         return answer

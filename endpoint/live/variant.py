@@ -137,8 +137,8 @@ class Variant:
         Raises ApiError.
         """
         target = invocation.target_model
-        if target is None:
-            return await self._invoke(invocation, deadline)
+        if target is None or not self.spec.container.keeps_models:
+            return await self._invoke(invocation, deadline)  # a copy would leave as soon as it came
         with self._hot.counting(target):
             return await self._invoke(invocation, deadline)
 

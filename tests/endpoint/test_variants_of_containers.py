@@ -17,14 +17,14 @@ from tests.endpoint.containers.running import environment
 from tests.endpoint.user import User, until
 from tests.endpoint.yard import Child, Yard
 
-MANNERS = {
+MANNERS: Mapping[str, Mapping[str, Any]] = {
     "multi-model-server": {"shows": "paged", "page_size": 1, "keeps_refused": True},
     "tensorflow": {"shows": "tensorflow"},
     "triton": {"shows": "triton"},
 }
 ROOM = 2
 
-manners = pytest.mark.parametrize("manner", MANNERS.values(), ids=MANNERS)
+manners = pytest.mark.parametrize("manner", MANNERS.values(), ids=[*MANNERS])
 
 
 def serve(user: User, manner: Mapping[str, Any]) -> None:
@@ -124,7 +124,7 @@ def test_a_load_that_fails_is_told_in_its_words(tmp_path: Path, manner: Mapping[
 
 def test_a_model_that_was_refused_for_memory_can_be_loaded_later(tmp_path: Path) -> None:
     with Yard(tmp_path, failed_load_seconds=0.0) as yard:
-        serve(yard, {**MANNERS["multi-model-server"]})
+        serve(yard, MANNERS["multi-model-server"])
         (stub,) = yard.stubs()
         stub.set(room=0)
         code, message = yard.code(lambda: yard.invoke("a"))

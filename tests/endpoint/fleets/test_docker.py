@@ -168,7 +168,7 @@ def test_one_whose_record_was_never_kept_is_removed(
     [
         ("echo 'no luck' >&2; exit 3", "exited with code 3"),
         ("echo 'no luck'; kill -SEGV $$", "exited with code 139 (SIGSEGV)"),
-        ("echo 'no luck'; kill -9 $$", "SIGKILL, as the kernel does when memory runs out"),
+        ("echo 'no luck'; kill -9 $$", "SIGKILL, perhaps by the kernel for want of memory"),
     ],
 )
 def test_how_it_ended_is_told_with_its_last_words(
