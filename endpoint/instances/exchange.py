@@ -42,15 +42,15 @@ class Exchange:
         answer = await self._run(resident, invocation, deadline)
         if answer.status == _NOT_LOADED and await models.reload(resident, loads, deadline):
             answer = await self._run(resident, invocation, deadline)
-        while answer.status == _FULL and await self._make_room(models, deadline):
+        while answer.status == _FULL and await self._make_room(models, resident, deadline):
             await models.ready(resident, deadline)  # it may have had to give way to others
             answer = await self._run(resident, invocation, deadline)
         return answer
 
-    async def _make_room(self, models: Models, deadline: float) -> bool:
+    async def _make_room(self, models: Models, resident: Resident, deadline: float) -> bool:
         try:
             async with asyncio.timeout_at(deadline):
-                return await models.make_room()
+                return await models.make_room(resident)
         except TimeoutError:
             return False
 

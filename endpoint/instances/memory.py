@@ -128,6 +128,16 @@ class Memory:
         victim = least_recently_used(self._residents())
         return victim is not None and await asyncio.shield(self.unload(victim, why))
 
+    async def unload_quiet(self, but: Resident, why: str) -> bool:
+        """Unload another model that nobody needs, else one for which no request runs.
+
+        Never one that computes: a model that never has enough memory would stop all others.
+        """
+        victim = least_recently_used(self._residents(), {but}) or least_wanted(
+            (one for one in self._residents() if one.running == 0), {but}
+        )
+        return victim is not None and await asyncio.shield(self.unload(victim, why))
+
     def drop(self, model_id: str, target: str = "") -> None:
         """Have the container unload what nobody here knows, or what it never finished to load."""
         task = asyncio.create_task(self._drop(model_id, target))

@@ -120,12 +120,9 @@ class Models:
         await self.ready(resident, deadline)
         return resident.loads > loads
 
-    async def make_room(self) -> bool:
-        """The container has no memory for a request: unload a model that nobody needs.
-
-        Not one in use: a model that never has enough would send all others away, again and again.
-        """
-        return await self._memory.unload_unused("to make room for a request")
+    async def make_room(self, resident: Resident) -> bool:
+        """The container has no memory for a request of that model: unload another one."""
+        return await self._memory.unload_quiet(resident, "to make room for a request")
 
     # --- routing --------------------------------------------------------------------------------
 
