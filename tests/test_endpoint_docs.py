@@ -1,4 +1,4 @@
-"""What the README and docs/endpoint.md tell people to type works, line by line as it stands there."""
+"""What the README and docs/endpoint.md tell people to type works, as it stands there."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
+from time import time
 
 import pytest
 
+from endpoint.api.signatures import Access
+from endpoint.settings import EndpointSettings
 from examples.archives import pack
 from modelyard.data_dir import DataDir
 from tests.endpoint.user import processes_of
@@ -104,7 +108,13 @@ def test_the_beginning_of_the_page_works_from_upload_to_answer(shell: Shell) -> 
     script = script_of(introduction("docs/endpoint.md"))
     assert script.count("modelyard up") == 2
     assert "invoke_endpoint" in script
-    printed = shell.run(script)
-    assert printed.count("setosa") == 2
-    running = DataDir(str(shell.directory / ".modelyard")).running()
-    assert running is not None
+    assert shell.run(script).count("setosa") == 2
+
+
+def test_the_access_file_of_the_page_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(
+        r"```json\n(.*?)```", section("docs/endpoint.md", "Who may invoke what"), re.DOTALL
+    )
+    file = tmp_path / "access.json"
+    file.write_text(example)
+    Access.load(replace(EndpointSettings(), access_file=str(file)), time)

@@ -131,12 +131,18 @@ class Memory:
     async def unload_quiet(self, but: Resident, why: str) -> bool:
         """Unload another model that nobody needs, else one for which no request runs.
 
-        Never one that computes: a model that never has enough memory would stop all others.
+        Waits a while for one; but never one that computes gives way: a model that never has enough
+        memory would stop all others.
         """
-        victim = least_recently_used(self._residents(), {but}) or least_wanted(
-            (one for one in self._residents() if one.running == 0), {but}
-        )
-        return victim is not None and await asyncio.shield(self.unload(victim, why))
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while (victim := self._quiet_victim(but)) is None:
+                    if least_wanted(self._residents(), {but}) is None and not self._somebody_moves:
+                        return False
+                    await self._next_change()
+        except TimeoutError:
+            return False
+        return await asyncio.shield(self.unload(victim, why))
 
     def drop(self, model_id: str, target: str = "") -> None:
         """Have the container unload what nobody here knows, or what it never finished to load."""
@@ -200,6 +206,10 @@ class Memory:
             except TimeoutError:
                 return busy
         return victim
+
+    def _quiet_victim(self, but: Resident) -> Resident | None:
+        quiet = [one for one in self._residents() if one.running == 0]
+        return least_recently_used(quiet, {but}) or least_wanted(quiet, {but})
 
     @property
     def _somebody_moves(self) -> bool:
