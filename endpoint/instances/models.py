@@ -18,13 +18,15 @@ from endpoint.errors import ApiError, ModelNotReady
 from endpoint.events import Record
 from endpoint.instances.arrivals import Arrivals
 from endpoint.instances.container_client import ContainerError, ContainerUnreachable
+from endpoint.instances.following import Following
 from endpoint.instances.memory import Memory
 from endpoint.instances.model_files import ModelFiles
 from endpoint.instances.resident import Resident, Stage
+from endpoint.instances.residents import Residents
 from endpoint.instances.words import Words
-from endpoint.objects.store import ObjectInfo, ObjectMissing, StoreError
+from endpoint.objects.store import ObjectInfo
 from endpoint.routing.places import Where
-from endpoint.settings import FOLLOW, EndpointSettings
+from endpoint.settings import EndpointSettings
 
 log = logging.getLogger("modelyard.endpoint")
 
@@ -50,12 +52,16 @@ class Models:
         self._settings = settings
         self._words = words
         self._record = record
-        self._prefix = prefix
         self._keep = keep
-        self._current: dict[str, Resident] = {}
-        self._replacing: dict[str, Resident] = {}
-        self._old: set[Resident] = set()
-        self._looking: set[str] = set()
+        self._residents = Residents(prefix)
+        self._following = Following(
+            self._residents,
+            files,
+            record,
+            spawn=self._spawn,
+            bring=self._bring,
+            send_away=self._send_away,
+        )
         self._listed: set[str] = set()  # by the container, at the start
         self._strangers: set[str] = set()  # ids on the container's last list that nobody here knows
         self._closed = False
@@ -74,7 +80,7 @@ class Models:
     @contextmanager
     def using(self, target: str) -> Iterator[Resident]:
         """A model while a request needs it; see ``ready``."""
-        resident = self._current.get(target) or self._begin(target)
+        resident = self._residents.begin(target)
         resident.begin_use(self._loop.time())
         try:
             yield resident
@@ -104,8 +110,7 @@ class Models:
                 if not task.cancelled() or self._is_cancelled():
                     raise
                 raise ContainerUnreachable(f"{resident.target}: the instance is gone") from None
-        if self._follows and self._files.is_due(resident.target):
-            self._look_for_change(resident)
+        self._following.used(resident)
 
     async def reload(self, resident: Resident, loads: int, deadline: float) -> bool:
         """The container says that it does not know the model: have it loaded again.
@@ -128,7 +133,7 @@ class Models:
 
     def where(self, target: str) -> Where:
         """How near a model is to answering here."""
-        resident = self._current.get(target)
+        resident = self._residents.get(target)
         if resident is not None and not resident.retiring:
             if resident.is_ready:
                 return Where.LOADED
@@ -138,13 +143,13 @@ class Models:
 
     def requests(self, target: str) -> int:
         """Requests that run or wait for a model."""
-        resident = self._current.get(target)
+        resident = self._residents.get(target)
         return 0 if resident is None else resident.users
 
     @property
     def loaded_bytes(self) -> int:
         """What the models in memory, or on their way, take on the disk."""
-        return sum(resident.bytes for resident in self._residents())
+        return sum(resident.bytes for resident in self._residents)
 
     @property
     def free_disk_bytes(self) -> int:
@@ -153,14 +158,14 @@ class Models:
 
     def warm(self, target: str) -> None:
         """Bring a model in for requests to come."""
-        resident = self._current.get(target) or self._begin(target)
+        resident = self._residents.begin(target)
         resident.retiring = False
         if not resident.is_ready and resident.arriving is None and resident.leaving is None:
             self._bring(resident)
 
     def withdraw(self, target: str, why: str) -> None:
         """Take a copy out of memory as soon as nobody uses it; it stays on the disk."""
-        resident = self._current.get(target)
+        resident = self._residents.get(target)
         if resident is not None and not resident.retiring:
             resident.retiring = True
             self._spawn(self._retire(resident, why))
@@ -175,7 +180,7 @@ class Models:
             known = self._files.known(stored.target)
             if stored.id in self._listed and known is not None and known.id == stored.id:
                 self._listed.discard(stored.id)
-                resident = self._begin(stored.target)
+                resident = self._residents.begin(stored.target)
                 resident.stored, resident.stage = stored, Stage.LOADED
                 resident.last_used = self._loop.time()
         for unknown in self._listed:
@@ -184,7 +189,7 @@ class Models:
 
     def listed(self, ids: Collection[str], asked_at: float) -> None:
         """The container's list. What is not in it for a while is loaded again when it is wanted."""
-        for resident in list(self._current.values()):
+        for resident in self._residents.current():
             if not resident.is_ready or resident.last_used >= asked_at or resident.id in ids:
                 resident.misses = 0
                 continue
@@ -198,8 +203,7 @@ class Models:
 
     def pinned(self) -> Collection[str]:
         """Ids whose directories are in use."""
-        held = (one for one in self._residents() if one.stored is not None and one.holds_files)
-        return {*self._listed, *(resident.id for resident in held)}
+        return self._listed | self._residents.ids_in_use()
 
     async def release(self) -> bool:
         """Unload a model that nobody needs, so that its directory may go."""
@@ -213,12 +217,12 @@ class Models:
 
     def residents(self) -> list[Resident]:
         """Models in memory, on their way in or out."""
-        return list(self._residents())
+        return list(self._residents)
 
     def summary(self) -> dict[str, Any]:
         """The disk and the models, for ``GET /status``."""
-        here = {one.stored.id: one for one in self._residents() if one.stored is not None}
-        coming = [one for one in self._residents() if one.stored is None]
+        here = {one.id: one for one in self._residents if one.stored is not None}
+        coming = [one for one in self._residents if one.stored is None]
         on_disk = [_described(stored, here.get(stored.id)) for stored in self._files.all()]
         return {
             "disk": {"used": self._files.used_bytes, "budget": self._files.budget_bytes},
@@ -243,23 +247,12 @@ class Models:
 
     def _drop_strangers(self, ids: set[str]) -> None:
         """Free the memory of what was loaded after all, when its load had been given up."""
-        strangers = ids - {one.stored.id for one in self._residents() if one.stored is not None}
+        strangers = ids - self._residents.ids()
         for id in strangers & self._strangers:
             self._memory.drop(id)
         self._strangers = strangers
 
     # --- on the way in --------------------------------------------------------------------------
-
-    def _residents(self) -> Iterator[Resident]:
-        yield from self._current.values()
-        yield from self._replacing.values()
-        yield from self._old
-
-    def _begin(self, target: str) -> Resident:
-        # A version on its way to replace one that has gone meanwhile is as good.
-        resident = self._replacing.get(target) or Resident(target, self._prefix + target)
-        self._current[target] = resident
-        return resident
 
     def _bring(self, resident: Resident, version: ObjectInfo | None = None) -> asyncio.Task[None]:
         """Start to bring a model in: that version of it, or what there is."""
@@ -288,26 +281,17 @@ class Models:
         if not self._keep and resident.is_ready:
             self._memory.leave(resident, self._remove(resident, "models are not kept"))
         else:
-            self._forget_if_out(resident)
+            self._residents.forget_if_out(resident)
 
     def left(self, resident: Resident) -> None:
         """Its way out of memory has ended."""
         if resident.users == 0:
-            self._forget_if_out(resident)
-
-    def _forget_if_out(self, resident: Resident) -> None:
-        if resident.stage is Stage.OUT and resident.arriving is None and resident.leaving is None:
-            self._drop(resident)
-
-    def _drop(self, resident: Resident) -> None:
-        """It is not in memory any more, and nobody waits for it."""
-        if self._current.get(resident.target) is resident:
-            del self._current[resident.target]
+            self._residents.forget_if_out(resident)
 
     async def _remove(self, resident: Resident, why: str) -> bool:
         """The way out of memory and off the disk, for ``Memory.leave``."""
         out = await self._memory.take_out(resident, why)
-        if out and resident.stored is not None and not self._is_served(resident.stored):
+        if out and resident.stored is not None and not self._residents.serves(resident.stored):
             await self._files.remove(resident.stored)
         return out
 
@@ -317,70 +301,21 @@ class Models:
             self._record("copy_withdrawn", resident.target, text=why)
         resident.retiring = False
 
-    def _has_successor(self, resident: Resident) -> bool:
-        """Whether the container knows another one by the same id: the same object came back."""
-        return resident.stored is not None and self._is_served(resident.stored)
-
-    def _is_served(self, stored: Stored) -> bool:
-        """Whether a version is the one that requests get, or soon."""
-        wanted = (*self._current.values(), *self._replacing.values())
-        return any(one.stored and one.id == stored.id and one.holds_files for one in wanted)
-
-    # --- following the store --------------------------------------------------------------------
-
-    @property
-    def _follows(self) -> bool:
-        return self._settings.object_changes == FOLLOW
-
-    def _look_for_change(self, resident: Resident) -> None:
-        if resident.target not in self._looking:
-            self._looking.add(resident.target)
-            self._spawn(self._follow(resident))
-
-    async def _follow(self, resident: Resident) -> None:
-        """Look at a model's object; replace the model when it has changed, let it go if it has."""
-        try:
-            info = await self._files.look(resident.target, resident.url)
-            if resident.stored is not None and info.etag != resident.stored.etag:
-                await self._replace(resident, info)
-        except ObjectMissing as error:
-            self._record("object_gone", resident.target, text=str(error))
-            self._discard(resident)
-        except StoreError as error:
-            log.warning("%s: cannot be looked at: %s", resident.url, error)
-        finally:
-            self._looking.discard(resident.target)
-
-    async def _replace(self, old: Resident, version: ObjectInfo) -> None:
-        """Load another version beside the old one, then let the old one go."""
-        self._record("object_changed", old.target, text=f"etag {version.etag}")
-        new = self._replacing[old.target] = Resident(old.target, old.url)
-        try:
-            await asyncio.shield(self._bring(new, version))
-        except (ApiError, ContainerError) as error:
-            log.warning("%s: stays as it was: %s", old.url, error)
-            return
-        finally:
-            del self._replacing[old.target]
-        current = self._current.get(old.target)
-        self._current[old.target] = new
-        if current is not None and current is not new:
-            self._discard(current)
-
-    def _discard(self, resident: Resident) -> None:
+    def _send_away(self, resident: Resident) -> None:
         """Let a version go that is not served any more, when nobody uses it."""
-        self._drop(resident)
-        self._old.add(resident)
+        self._residents.retire(resident)
         self._spawn(self._part(resident))
 
     async def _part(self, resident: Resident) -> None:
         await resident.unused.wait()
         try:
-            if not self._has_successor(resident):
+            stored = resident.stored
+            # The container knows both by one id if the same object came back.
+            if stored is None or not self._residents.serves(stored):
                 why = "it is not served any more"
                 await self._memory.leave(resident, self._remove(resident, why))
         finally:
-            self._old.discard(resident)
+            self._residents.end(resident)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
