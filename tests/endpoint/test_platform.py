@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -73,6 +74,19 @@ def test_a_killed_serve_is_replaced_under_traffic_and_nothing_is_lost(tmp_path: 
             until(lambda: len(yard.events("instance_started")) == 3)
             seen.more()
         seen.check()
+
+
+def test_requests_of_a_session_go_to_the_instance_that_began_it(tmp_path: Path) -> None:
+    with Yard(tmp_path, **SERVE) as yard:
+        yard.add("begins.tar.gz", model="sets_custom_attributes")
+        yard.add("echo.tar.gz", model="echo")
+        yard.endpoint(yard.variant(instances=2))
+        yard.invoke("echo.tar.gz")
+        header = {"X-Amzn-SageMaker-New-Session-Id": "abc; Expires=2999-01-01T00:00:00Z"}
+        yard.invoke("begins.tar.gz", json.dumps(header), SessionId="NEW_SESSION")
+        assert yard.loaded("begins.tar.gz") != yard.loaded("echo.tar.gz")
+        assert yard.invoke("echo.tar.gz", "hello", SessionId="abc").text == "hello"
+        assert set(yard.loaded("begins.tar.gz")) < set(yard.loaded("echo.tar.gz"))
 
 
 def test_people_see_what_runs_and_what_has_happened(tmp_path: Path) -> None:
