@@ -25,6 +25,17 @@ from archives.errors import ArchiveError
 GZIP = b"\x1f\x8b"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
+# What people take for a tar.gz.
+_OTHERS = {
+    b"BZh": "bzip2",
+    b"\xfd7zX": "xz",
+    b"\x5d\x00\x00": "lzma",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "RAR",
+}
+
 COPY_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 19
 _START_BYTES = 4
@@ -89,7 +100,7 @@ def entries_of(source: Source, *, max_inflated_bytes: int) -> Iterator[Entry]:
     while len(start) < _START_BYTES and (more := source.read(_START_BYTES - len(start))):
         start += more
     if not start.startswith(ZIP):
-        return _tar_entries(_Forwards(source, start, max_bytes=max_inflated_bytes))
+        return _tar_entries(_Forwards(source, start, max_bytes=max_inflated_bytes), start)
     if not source.seekable():
         raise ArchiveError(
             "it is a zip, which cannot be extracted while it is downloaded; make it a tar.gz"
@@ -97,10 +108,16 @@ def entries_of(source: Source, *, max_inflated_bytes: int) -> Iterator[Entry]:
     return _zip_entries(cast("IO[bytes]", source))
 
 
-def _tar_entries(source: _Forwards) -> Iterator[Entry]:
+def _tar_entries(source: _Forwards, start: bytes) -> Iterator[Entry]:
     try:
         archive = tarfile.TarFile(fileobj=cast("IO[bytes]", source), errors="surrogateescape")
     except tarfile.ReadError as error:
+        for magic, name in _OTHERS.items():
+            if start.startswith(magic):
+                raise ArchiveError(
+                    f"it is {name}, and must be a tar.gz; pack the files again (tar -czf, or "
+                    "modelyard pack)"
+                ) from error
         kind = "gzip, but holds no tar" if source.gzipped else "neither tar.gz, tar nor zip"
         raise ArchiveError(f"it is {kind} ({error})") from error
     with closing(archive):

@@ -3,6 +3,7 @@
 ExtractionError: the directory cannot be written to
  ├── ArchiveError: the archive is wrong, whatever the disk
  ├── DiskFull: it does not fit
+ │    └── NoRoomNow: others are in its way, and may go
  └── Stopped: the caller's own wish
 """
 
@@ -22,7 +23,15 @@ class ArchiveError(ExtractionError):
 
 
 class DiskFull(ExtractionError):
-    """Raised when an archive does not fit on the disk."""
+    """Raised when an archive does not fit on the disk; ``missing_bytes`` is 0 if not known."""
+
+    def __init__(self, message: str, *, missing_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.missing_bytes = missing_bytes
+
+
+class NoRoomNow(DiskFull):
+    """Raised when it would fit if others were not there; so it may fit in a moment."""
 
 
 class Stopped(ExtractionError):

@@ -21,7 +21,8 @@ from archives.entries import COPY_BYTES, DAMAGE, Entry, Kind, Source, entries_of
 from archives.errors import ArchiveError, DiskFull, ExtractionError, Stopped
 from archives.quoting import shown
 
-_FREE_BYTES = 64 << 20  # left to the server: logs, sockets
+_FREE_BYTES = 64 << 20  # left to the server: logs, sockets; but of small disks only
+_FREE_PERCENT = 5
 _HEADER_BYTES = 4096  # of a tar for each of its files, generously
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -124,6 +125,7 @@ class _Extraction:
     ) -> None:
         directory.mkdir()
         self._directory = directory
+        self._visible = _visible(directory)
         self._limits = limits
         self._stop = stop
         self._room = room
@@ -260,10 +262,13 @@ class _Extraction:
             self._room(self.bytes + size)
         disk = os.statvfs(self._directory)
         free = disk.f_bavail * disk.f_frsize
-        if size > free - _FREE_BYTES:
+        spare = min(_FREE_BYTES, disk.f_blocks * disk.f_frsize * _FREE_PERCENT // 100)
+        if size > free - spare:
             raise DiskFull(
-                f"{self._directory} has {free} bytes left, too few for the archive's next file of "
-                f"{size} bytes; {_where(self._limits)}."
+                f"The disk of {self._visible} has {free} bytes left, of which {spare} are kept "
+                f"free: too few for the archive's next file of {size} bytes; "
+                f"{_where(self._limits)}.",
+                missing_bytes=size + spare - free,
             )
 
     def _check_bytes(self, more: int) -> None:
@@ -272,6 +277,13 @@ class _Extraction:
                 f"it holds more than {self._limits.max_bytes} bytes, the limit that "
                 f"{self._limits.bytes_setting} sets"
             )
+
+
+def _visible(directory: Path) -> Path:
+    """The first directory above that a user knows: where it is to be, not where it is made."""
+    while directory.name == "model" or directory.name.startswith((".unfinished-", ".incoming-")):
+        directory = directory.parent
+    return directory
 
 
 def _parts(name: str) -> list[str]:

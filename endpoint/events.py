@@ -6,8 +6,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 log = logging.getLogger("modelyard.endpoint")
 
@@ -36,9 +35,9 @@ class Events:
         self._kept: deque[Event] = deque(maxlen=_KEPT)
         self._numbers = itertools.count(1)
 
-    def since(self, number: int) -> list[dict[str, Any]]:
+    def since(self, number: int) -> list[Event]:
         """Those after that number which are still kept, oldest first."""
-        return [asdict(event) for event in self._kept if event.number > number]
+        return [event for event in self._kept if event.number > number]
 
     def of(self, endpoint: str, variant: str = "", instance: str = "") -> Record:
         """A place to tell events of one endpoint, variant or instance."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from endpoint.fleets.ports import HOST, can_listen, free_blocks
-from endpoint.processes import Process, Record, kill_marked
+from endpoint.processes.process import Process, Record, kill_marked
 
 START_SECONDS = 60.0
 

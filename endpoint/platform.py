@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from endpoint.api.backend import VariantSummary
-from endpoint.errors import ValidationError, ValidationException
+from endpoint.errors import ServiceUnavailable, ValidationError, ValidationException
 from endpoint.events import Events
 from endpoint.fleets.fleet import Fleet, FleetError
 from endpoint.instances.container_client import open_session
@@ -18,19 +19,30 @@ from endpoint.instances.instance import Surroundings
 from endpoint.invocation import Invocation, Reply
 from endpoint.live.deployments import Deployments
 from endpoint.live.endpoint import LiveEndpoint
+from endpoint.live.limits import check_instances, total
 from endpoint.objects.store import ObjectStore, StoreError
-from endpoint.records import EndpointRecord, EndpointStatus, VariantState
+from endpoint.records import EndpointRecord, EndpointStatus, VariantState, expected_instances
 from endpoint.settings import EndpointSettings
 from endpoint.specs import ContainerSpec, Mode
 from endpoint.state import State
+from endpoint.variant_summary import VariantSummary
+
+# GET /status waits so long for the memory of instances.
+_MEASURE_SECONDS = 2.0
 
 
 class Platform:
     """The endpoints. To be made on the loop that it runs on; ``start`` comes first."""
 
     def __init__(
-        self, settings: EndpointSettings, state: State, fleet: Fleet, store: ObjectStore
+        self,
+        settings: EndpointSettings,
+        state: State,
+        fleet: Fleet,
+        store: ObjectStore,
+        dice: Callable[[], float] = random.random,
     ) -> None:
+        """``dice`` decides where weights or a routing leave a choice: from [0, 1) each time."""
         self._settings = settings
         self._state = state
         self._fleet = fleet
@@ -38,7 +50,8 @@ class Platform:
         self._events = Events()
         self._session = open_session()
         around = Surroundings(settings, fleet, store, self._session)
-        self._deployments = Deployments(around, state, self._events)
+        self._dice = dice
+        self._deployments = Deployments(around, state, self._events, dice)
         self._live: dict[str, LiveEndpoint] = {}
 
     # --- its life -------------------------------------------------------------------------------
@@ -48,9 +61,7 @@ class Platform:
         records = self._state.endpoints.all()
         for record in records:
             self._resume(record)
-        await self._deployments.halt_strays(
-            {record.name: _generations(record) for record in records}
-        )
+        await self._deployments.halt_strays(set().union(*map(expected_instances, records)))
 
     async def close(self, *, stop_instances: bool) -> None:
         """End. Instances are stopped, or left for another life of this process to find."""
@@ -65,7 +76,7 @@ class Platform:
         await self._session.close()
 
     def _resume(self, record: EndpointRecord) -> None:
-        live = self._live[record.name] = LiveEndpoint(record.name)
+        live = self._live[record.name] = LiveEndpoint(record.name, self._dice)
         match record.status:
             case EndpointStatus.FAILED:
                 pass
@@ -95,13 +106,15 @@ class Platform:
 
     def create(self, record: EndpointRecord) -> None:
         """Store the record, which is Creating, and start its instances."""
+        self._check_instances(total(record.variants))
         snapshot = self._snapshot(record.config_name)
         self._state.endpoints.put(msgspec.structs.replace(record, snapshot=snapshot))
-        live = self._live[record.name] = LiveEndpoint(record.name)
+        live = self._live[record.name] = LiveEndpoint(record.name, self._dice)
         self._deployments.create(live)
 
     def update(self, name: str, config_name: str, variants: Sequence[VariantState]) -> None:
         """Bring up the variants of another configuration, then let the old ones go."""
+        self._check_instances(total(variants))
         self._note(
             name,
             status=EndpointStatus.UPDATING,
@@ -114,6 +127,9 @@ class Platform:
 
     def set_capacities(self, name: str, variants: Sequence[VariantState]) -> None:
         """Change weights and instance counts; all variants of the endpoint are given."""
+        record = self._state.endpoints.get(name)
+        assert record is not None
+        self._check_instances(total(variants) - total(record.variants))
         self._note(name, status=EndpointStatus.UPDATING, next_variants=tuple(variants), failure="")
         self._deployments.resize(self._live[name])
 
@@ -133,16 +149,27 @@ class Platform:
         live = self._live.get(invocation.endpoint)
         if live is None or not live.variants:
             raise self._not_in_service(invocation.endpoint)
-        return await live.invoke(invocation, deadline)
+        try:
+            return await live.invoke(invocation, deadline)
+        except ServiceUnavailable:
+            if live.variants:
+                raise
+            raise self._not_in_service(invocation.endpoint) from None  # it was deleted meanwhile
 
-    async def status(self, since: int) -> dict[str, Any]:
-        """Everything that runs, for people: endpoints, instances, models, events after a number."""
+    async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
+        """Everything that runs, for people: endpoints, instances, models, events after a number.
+
+        Of models that are only on a disk there is a count, or with ``disk`` each of them.
+        """
+        with contextlib.suppress(TimeoutError):  # what was measured before is better than nothing
+            async with asyncio.timeout(_MEASURE_SECONDS):
+                await self._fleet.measure()
         return {
             "endpoints": [
                 {
                     "name": record.name,
                     "status": record.status,
-                    "variants": self._live[record.name].summary(),
+                    **self._live[record.name].summary(disk=disk),
                 }
                 for record in self._state.endpoints.all()
             ],
@@ -150,6 +177,9 @@ class Platform:
         }
 
     # --- parts ----------------------------------------------------------------------------------
+
+    def _check_instances(self, more: int) -> None:
+        check_instances(self._state.endpoints.all(), more, self._settings.max_instances)
 
     def _not_in_service(self, name: str) -> ValidationError:
         record = self._state.endpoints.get(name)
@@ -182,11 +212,3 @@ class Platform:
 
     def _forget(self, name: str) -> None:
         self._live.pop(name, None)
-
-
-def _generations(record: EndpointRecord) -> set[int]:
-    """The fleets of an endpoint whose instances may go on after a restart."""
-    if record.status in (EndpointStatus.FAILED, EndpointStatus.DELETING):
-        return set()
-    following = {record.generation + 1} if record.next_config_name else set()
-    return {record.generation} | following

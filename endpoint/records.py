@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 
-class EndpointStatus:
+class EndpointStatus(StrEnum):
     """The platform's words for the state of an endpoint."""
 
     CREATING = "Creating"
@@ -42,7 +43,7 @@ class EndpointRecord(msgspec.Struct, frozen=True):
 
     name: str
     config_name: str
-    status: str
+    status: EndpointStatus
     created: float
     modified: float
     variants: tuple[VariantState, ...]
@@ -66,3 +67,22 @@ class InstanceRecord(msgspec.Struct, frozen=True):
     generation: int
     slot: int
     handle: dict[str, str | int]
+
+
+def instance_id(endpoint: str, variant: str, generation: int, slot: int) -> str:
+    """Of an instance: its key, and the name of its directory. Names of endpoints have no dots."""
+    return f"{endpoint}.{variant}.{generation}.{slot}"
+
+
+def expected_instances(record: EndpointRecord) -> set[str]:
+    """The ids of those that may go on after a restart, also those of a change that goes on."""
+    if record.status in (EndpointStatus.FAILED, EndpointStatus.DELETING):
+        return set()
+    following = record.generation + bool(record.next_config_name)
+    states = [(record.generation, one) for one in record.variants]
+    states += [(following, one) for one in record.next_variants]
+    return {
+        instance_id(record.name, one.name, generation, slot)
+        for generation, one in states
+        for slot in range(one.instance_count)
+    }

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from endpoint.api.server import ApiServer
 from endpoint.fleets import choice
-from endpoint.fleets.fleet import InstanceSpec
+from endpoint.live.strays import Strays
 from endpoint.objects.stores import Stores
 from endpoint.platform import Platform
 from endpoint.settings import EndpointSettings
-from endpoint.specs import NO_CONTAINER
 from endpoint.state import State
 
 STATE_FILE = "state.sqlite"
@@ -79,16 +78,8 @@ async def stop_what_is_left(settings: EndpointSettings, environment: Mapping[str
     with closing(State(path / STATE_FILE)) as state:
         fleet = choice.make(settings, environment)
         try:
-            count = 0
-            for record in state.instances.all():
-                directory = path / "instances" / record.id
-                spec = InstanceSpec(record.id, NO_CONTAINER, "", directory, None)
-                found = await fleet.adopt(spec, record.handle)
-                if found is not None:
-                    await found.stop(settings.stop_timeout_seconds)
-                    count += 1
-                state.instances.remove(record.id)
-            return count
+            left = Strays(fleet, state.instances, path / "instances", settings.stop_timeout_seconds)
+            return await left.stop_all()
         finally:
             await fleet.close()
 

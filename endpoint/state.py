@@ -2,7 +2,8 @@
 
 All of it is read when the file is opened and kept in memory. A change is on the disk, synced,
 before it counts: what a client was told is still true after ``kill -9``. Belongs to one thread;
-a change blocks it for as long as the disk takes to sync, so only the control plane makes any.
+a change blocks it for as long as the disk takes to sync, 0.3 ms on an SSD and tens on a busy disk.
+So only the control plane makes any, and each start and end of an instance; no request does.
 """
 
 from __future__ import annotations

@@ -16,19 +16,27 @@ from types import FrameType
 from typing import NoReturn
 
 from container import entrypoint
+from endpoint.settings import SettingsError as EndpointSettingsError
+from model_server.settings import SettingsError
 from modelyard import check, pack, replay, why
 
 Command = Callable[[Sequence[str]], int]
 
 
-def _unwinding(command: Command) -> Command:
-    """The command, ended by signals in a way that clears away what it has started and written."""
+def _unwinding(name: str, command: Command) -> Command:
+    """The command, ended by signals in a way that clears away what it has started and written.
+
+    Settings that cannot be used, of a server or of an endpoint, are told here, for all commands.
+    """
 
     def run_it(arguments: Sequence[str]) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _stop)
         try:
             return command(arguments)
+        except (SettingsError, EndpointSettingsError) as error:
+            print(f"modelyard {name}: {error}", file=sys.stderr)  # noqa: T201
+            return 2
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except BrokenPipeError:  # whoever read our output has read enough
@@ -54,18 +62,27 @@ def _of_extra(name: str, *packages: str) -> Command:
         command: Command = import_module(f"modelyard.{name}").main
         return command(arguments)
 
-    return _unwinding(run_it)
+    return _unwinding(name, run_it)
 
 
 COMMANDS: dict[str, tuple[Command, str]] = {
     "serve": (entrypoint.serve_as_subcommand, "run the server"),
-    "check": (_unwinding(check.main), "load a model as the server would, and say what it found"),
-    "pack": (_unwinding(pack.main), "make the archive of a model's directory"),
+    "check": (
+        _unwinding("check", check.main),
+        "load a model as the server would, and say what it found",
+    ),
+    "pack": (_unwinding("pack", pack.main), "make the archive of a model's directory"),
     "up": (_of_extra("up", "aiohttp", "boto3"), "run an endpoint of many models, with an S3"),
     "down": (_of_extra("down", "aiohttp", "boto3"), "stop it"),
     "invoke": (_of_extra("invoke", "boto3"), "send a model of it a request"),
-    "replay": (_unwinding(replay.main), "tell what a trace would have cost under each policy"),
-    "why": (_unwinding(why.main), "say what became of a model in a server's memory, and why"),
+    "replay": (
+        _unwinding("replay", replay.main),
+        "tell what a trace would have cost under each policy",
+    ),
+    "why": (
+        _unwinding("why", why.main),
+        "say what became of a model in a server's memory, and why",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ it says about itself stays when it is killed, for ``modelyard down`` to find wha
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,6 +17,17 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
+
+# It marks a directory as an endpoint's, so its name is nobody else's.
+_LOCK = "modelyard-endpoint.lock"
+_LOG, _RUNNING = "log", "running.json"
+
+# What an endpoint and its S3 write into it, besides.
+_STATE = "state.sqlite"
+_ENTRIES = (
+    *(_LOG, _RUNNING, "running.new", "instances", "s3"),
+    *(_STATE, f"{_STATE}-wal", f"{_STATE}-shm", f"{_STATE}-journal"),
+)
 
 # Two that look at the lock at the same moment are in each other's way for less than this.
 _LOCK_SECONDS = 1.0
@@ -47,14 +59,14 @@ class DataDir:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path).absolute()
-        self.log = self.path / "log"
-        self._lock = self.path / "lock"
-        self._running = self.path / "running.json"
+        self.log = self.path / _LOG
+        self._lock = self.path / _LOCK
+        self._running = self.path / _RUNNING
 
     @property
     def is_ours(self) -> bool:
         """Whether an endpoint has ever used it."""
-        return self._lock.exists()
+        return self._lock.is_file()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -76,12 +88,23 @@ class DataDir:
     def _opened(self, path: Path) -> IO[bytes]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._mark()
             return path.open("ab")
         except OSError as error:
             raise DataDirError(
                 f"{self.path} cannot be used ({error.strerror}); make it writable, or give another "
                 "--data-dir"
             ) from error
+
+    def _mark(self) -> None:
+        """Make it ours, unless somebody else has something there under a name of ours."""
+        others = self._entries()
+        if others and not self.is_ours:  # in this order: the mark comes first, by whomever
+            raise DataDirError(
+                f"{self.path} has no endpoint's data, but a {others[0].name} of somebody else; "
+                "give an empty or a new --data-dir"
+            )
+        self._lock.touch()
 
     def announce(self, running: Running) -> None:
         """Tell others, by whoever holds the lock."""
@@ -119,10 +142,28 @@ class DataDir:
         _within(timeout_seconds, lambda: self.running() is not None or ended())
         return self.running()
 
-    def remove(self) -> None:
-        """Delete it with all that is in it; only what an endpoint has used."""
-        if self.is_ours:
-            shutil.rmtree(self.path)
+    def remove(self) -> bool:
+        """Delete what an endpoint has written, and the directory; whether somebody has more in it.
+
+        Raises OSError.
+        """
+        for path in self._entries() if self.is_ours else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        self._lock.unlink(missing_ok=True)
+        try:
+            self.path.rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            return True
+        return False
+
+    def _entries(self) -> list[Path]:
+        """All that is ours but for the lock, which says that it is."""
+        return [path for name in _ENTRIES if os.path.lexists(path := self.path / name)]
 
 
 def _lock(fd: int, kind: int) -> bool:

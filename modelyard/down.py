@@ -14,9 +14,7 @@ from container.environment import current_environment, settings_from
 from endpoint.fleets.fleet import FleetError
 from endpoint.running import stop_what_is_left
 from endpoint.settings import EndpointSettings
-from endpoint.settings import SettingsError as EndpointSettingsError
 from endpoint.state import StateError
-from model_server.settings import SettingsError
 from modelyard.data_dir import DataDir, DataDirError
 from modelyard.own_s3 import OwnS3
 from modelyard.up import say
@@ -24,10 +22,7 @@ from modelyard.up import say
 # Beyond what requests may take to finish, and then instances to stop.
 _GRACE_SECONDS = 30.0
 
-_FAILURES = (
-    *(DataDirError, EndpointSettingsError, FleetError),
-    *(OSError, SettingsError, StateError),
-)
+_FAILURES = (DataDirError, FleetError, OSError, StateError)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,8 +38,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         _stop(data, settings, environment)
         if asked.forget:
-            data.remove()
-            say(f"{data.path} is removed")
+            kept = data.remove()
+            say(f"{data.path} is removed{', but for what is not ours in it' if kept else ''}")
     except _FAILURES as error:
         say(f"modelyard down: {error}")
         return 1
@@ -59,7 +54,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--data-dir", metavar="DIR", help="that of `modelyard up`")
-    parser.add_argument("--forget", action="store_true", help="remove the data directory, too")
+    parser.add_argument("--forget", action="store_true", help="remove all that it keeps, too")
     return parser.parse_args(arguments)
 
 

@@ -14,7 +14,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from container.environment import current_environment, settings_from
 from endpoint.settings import EndpointSettings
-from model_server.settings import SettingsError
 from modelyard import aws
 from modelyard.data_dir import DataDir
 from modelyard.up import say
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         request = _request(asked)
         client = _client(asked, current_environment())
         answer = _answer(client, request)
-    except (Usage, SettingsError) as error:
+    except Usage as error:
         say(f"modelyard invoke: {error}")
         return 2
     except ClientError as error:

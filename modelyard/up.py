@@ -22,12 +22,11 @@ from container.environment import (
     unknown_variables,
 )
 from endpoint.settings import EndpointSettings
-from endpoint.settings import SettingsError as EndpointSettingsError
-from model_server.settings import SettingsError
 from modelyard import aws
 from modelyard.data_dir import DataDir, DataDirError, Running
 from modelyard.endpoint_of_folder import EndpointFailed, FolderEndpoint, archives_in, name_of
 from modelyard.endpoint_process import START_SECONDS, DidNotStart, EndpointProcess
+from modelyard.ignored import ignored, ignored_s3
 from modelyard.own_s3 import OwnS3
 from modelyard.up_process import OWN_S3
 
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     except DidNotStart as error:
         say(f"modelyard up: {error}")
         return error.code
-    except (SettingsError, EndpointSettingsError, DataDirError, BotoCoreError) as error:
+    except (DataDirError, BotoCoreError) as error:
         say(f"modelyard up: {error}")
         return 2
 
@@ -112,6 +111,11 @@ def _up(asked: Asked, options: dict[str, str]) -> int:
     data = DataDir(settings.data_dir)
     if data.holder() is not None:
         running = _already(data)
+        for text in (
+            *ignored(settings, options, running),
+            *ignored_s3(asked.s3, running, own_s3=asked.own_s3),
+        ):
+            say(f"{text}; `modelyard down` first to change it")
         _tell(running, _serve_folder(asked, settings, running), "modelyard down")
         return 0
     with ExitStack() as stack:

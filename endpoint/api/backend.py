@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from endpoint.invocation import Invocation, Reply
 from endpoint.records import EndpointRecord, VariantState
-from endpoint.specs import ContainerSpec, VariantSpec
-
-
-@dataclass(frozen=True, slots=True)
-class VariantSummary:
-    """A variant as DescribeEndpoint shows it. Times are seconds since 1970."""
-
-    spec: VariantSpec
-    current_weight: float
-    desired_weight: float
-    current_instance_count: int
-    desired_instance_count: int
-    status: str  # Creating, Updating, Deleting; "" when there is nothing to say
-    status_since: float
+from endpoint.specs import ContainerSpec
+from endpoint.variant_summary import VariantSummary
 
 
 class Backend(Protocol):
@@ -37,10 +24,16 @@ class Backend(Protocol):
         """
 
     def update(self, name: str, config_name: str, variants: Sequence[VariantState]) -> None:
-        """Bring up the variants of another configuration, then let the old ones go."""
+        """Bring up the variants of another configuration, then let the old ones go.
+
+        Raises ResourceLimitExceeded.
+        """
 
     def set_capacities(self, name: str, variants: Sequence[VariantState]) -> None:
-        """Change weights and instance counts; all variants of the endpoint are given."""
+        """Change weights and instance counts; all variants of the endpoint are given.
+
+        Raises ResourceLimitExceeded.
+        """
 
     def delete(self, name: str) -> None:
         """Stop its instances, then remove the record."""
@@ -51,5 +44,8 @@ class Backend(Protocol):
     async def invoke(self, invocation: Invocation) -> Reply:
         """Raises ApiError. Its endpoint, variant and model need not be there."""
 
-    async def status(self, since: int) -> dict[str, Any]:
-        """Everything that runs, for people: endpoints, instances, models, events after a number."""
+    async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
+        """Everything that runs, for people: endpoints, instances, models, events after a number.
+
+        Of models that are only on a disk there is a count, or with ``disk`` each of them.
+        """

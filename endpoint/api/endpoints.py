@@ -2,9 +2,13 @@
 UpdateEndpointWeightsAndCapacities, DeleteEndpoint.
 
     (none) --Create--> Creating --> InService --Delete--> Deleting --> (none)
-                          |          |   ^
-                          v   Update v   |         Only InService can be changed, only InService
-                       Failed      Updating        and Failed can be deleted.
+                          |          |   ^ ^
+                          v   Update v   | |
+                       Failed     Updating |
+                                     v     |
+                                   RollingBack
+
+Only InService can be changed, only InService and Failed can be deleted.
 """
 
 from __future__ import annotations
@@ -15,10 +19,11 @@ from operator import attrgetter
 from typing import Any
 
 from endpoint.api import descriptions, listing
-from endpoint.api.backend import Backend, VariantSummary
+from endpoint.api.backend import Backend
 from endpoint.api.resources import Resources
 from endpoint.errors import ValidationException
 from endpoint.records import Definition, EndpointRecord, EndpointStatus, VariantState
+from endpoint.variant_summary import VariantSummary
 
 _SORTABLE: listing.Sortable[EndpointRecord] = listing.Sortable(
     name=attrgetter("name"),

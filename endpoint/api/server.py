@@ -2,7 +2,7 @@
 
     POST /endpoints/{name}/invocations      runtime.py
     POST /  with X-Amz-Target               control_plane.py
-    GET  /status[?since=N]                  what runs, and the events after number N
+    GET  /status[?since=N][&disk=1]         what runs, and the events after number N
     GET  /ping                              200 while the server is up
 
 Not aiohttp's ``Application``: four routes need no router on the way of every invoke.
@@ -159,8 +159,9 @@ class ApiServer:
     async def _invoke(
         self, request: web.BaseRequest, request_id: str, endpoint: str
     ) -> web.Response:
+        claim = self._access.claim(_signed(request))
         body = await bodies.read(request, self._settings.max_body_bytes, ValidationError)
-        key = await self._access.authenticate(_signed(request, body))
+        key = await claim.proved(body)
         invocation = runtime.invocation_of(endpoint, request.headers, body, request_id)
         key.authorize(
             "InvokeEndpoint", self._names.arn(ENDPOINT, endpoint), invocation.target_model
@@ -170,21 +171,27 @@ class ApiServer:
         return answers.result(reply.body, request_id, runtime.headers_of(reply))
 
     async def _operate(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        claim = self._access.claim(_signed(request))
         body = await bodies.read(request, _MAX_OPERATION_BYTES, ValidationException)
-        key = await self._access.authenticate(_signed(request, body))
+        key = await claim.proved(body)
         operation = self._control_plane.operation_of(request.headers.get("X-Amz-Target", ""))
         key.authorize(operation, self._names.arn("*", "*"))
         content = await self._control_plane.do(operation, body)
         return answers.document(content, request_id, answers.AWS_JSON)
 
     async def _status(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        key = await self._access.authenticate(_signed(request, b""))
+        key = await self._access.claim(_signed(request)).proved(b"")
         key.authorize("GetStatus", self._names.arn("*", "*"))
         since = request.query.get("since", "0")
         if not since.isdecimal() or len(since) > _MAX_DIGITS:
             raise ValidationError(f"since={since!r} must be the number of an event.")
-        return answers.document(await self._backend.status(int(since)), request_id)
+        disk = request.query.get("disk", "0")
+        if disk not in ("0", "1"):
+            raise ValidationError(f"disk={disk!r} must be 1, or 0.")
+        return answers.document(
+            await self._backend.status(int(since), disk=disk == "1"), request_id
+        )
 
 
-def _signed(request: web.BaseRequest, body: bytes) -> Signed:
-    return Signed(request.method, request.raw_path, request.headers, body)
+def _signed(request: web.BaseRequest) -> Signed:
+    return Signed(request.method, request.raw_path, request.headers)

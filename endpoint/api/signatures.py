@@ -6,7 +6,8 @@ The access file, read once at the start:
                "actions": ["sagemaker:InvokeEndpoint"], "target_models": ["company_a/*"]}]}
 
 ``actions`` are as in IAM policies (here also ``sagemaker:GetStatus``, for GET /status);
-``target_models`` are as its condition ``StringLike`` on ``sagemaker:TargetModel``. Without either,
+``target_models`` are as its condition ``StringLike`` on ``sagemaker:TargetModel``, which only
+InvokeEndpoint has: without ``actions`` such a key may invoke and nothing else. Without either,
 everything is allowed.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,12 +52,11 @@ _HASHED_ON_THE_LOOP = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What a signature is made of; ``target`` is the path with the query, as it was sent."""
+    """What a signature is made of, but for the body; ``target`` is path and query, as sent."""
 
     method: str
     target: str
     headers: CIMultiDict[str] | CIMultiDictProxy[str]
-    body: bytes = field(repr=False)
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,6 +97,29 @@ class Key:
 ANYBODY = Key(user="anybody", secret="")
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Whose request it says it is: all but the signature has been looked at."""
+
+    key: Key
+    request: Signed
+    found: re.Match[str] | None  # None: nothing needs to be signed
+
+    async def proved(self, body: bytes) -> Key:
+        """The key that has signed the request. Raises BadSignature."""
+        if self.found is None:
+            return self.key
+        to_sign = _string_to_sign(self.request, self.found, await _hash(body))
+        signing = _signing_key(self.key.secret, self.found["date"], self.found["region"])
+        expected = _sign(signing, to_sign).hex()
+        if not hmac.compare_digest(expected, self.found["signature"]):
+            raise BadSignature(
+                "The request signature we calculated does not match the signature you provided. "
+                "Check your AWS Secret Access Key and signing method."
+            )
+        return self.key
+
+
 class Access:
     """The keys of the access file; without one, every request is accepted."""
 
@@ -108,25 +132,32 @@ class Access:
 
     @classmethod
     def load(cls, settings: EndpointSettings, clock: Callable[[], float]) -> Self:
-        """Read the file that the settings name, if any. Raises SettingsError."""
+        """Read the file that the settings name, if any.
+
+        Raises SettingsError, also where whoever reaches the host would be let in unasked.
+        """
         if not settings.access_file:
+            _check_host(settings)
             return cls(None, settings.region, clock)
         names = Names(settings.region, settings.account)
         keys = {
             entry.access_key_id: Key(
                 user=names.user(entry.access_key_id),
                 secret=entry.secret_access_key,
-                actions=_any_of(entry.actions, re.IGNORECASE),
+                actions=_any_of(_actions(entry), re.IGNORECASE),
                 target_models=_any_of(entry.target_models),
             )
             for entry in _entries(Path(settings.access_file))
         }
         return cls(keys, settings.region, clock)
 
-    async def authenticate(self, request: Signed) -> Key:
-        """The key of a request. Raises NoSignature, UnknownKey or BadSignature."""
+    def claim(self, request: Signed) -> Claim:
+        """Look at all that can be checked without the body, which need not be read for nobody.
+
+        Raises NoSignature, UnknownKey or BadSignature.
+        """
         if self._keys is None:
-            return ANYBODY
+            return Claim(ANYBODY, request, None)
         given = request.headers.get("Authorization")
         if given is None:
             raise NoSignature("Missing Authentication Token: this endpoint takes signed requests.")
@@ -136,18 +167,10 @@ class Access:
         key = self._keys.get(found["key"])
         if key is None:
             raise UnknownKey("The security token included in the request is invalid.")
-        time = request.headers.get("X-Amz-Date", "")
         self._check_scope(found)
-        self._check_time(time, found["date"])
-        signed = _signed_headers(request, found["signed"])
-        to_sign = _string_to_sign(request, signed, time, found, await _hash(request.body))
-        expected = _sign(_signing_key(key.secret, found["date"], self._region), to_sign).hex()
-        if not hmac.compare_digest(expected, found["signature"]):
-            raise BadSignature(
-                "The request signature we calculated does not match the signature you provided. "
-                "Check your AWS Secret Access Key and signing method."
-            )
-        return key
+        self._check_time(_time(request), found["date"])
+        _check_signed(request, _names(found))
+        return Claim(key, request, found)
 
     def _check_scope(self, found: re.Match[str]) -> None:
         if found["region"] != self._region:
@@ -181,6 +204,23 @@ class Access:
             )
 
 
+def _check_host(settings: EndpointSettings) -> None:
+    if settings.open_to_all or _is_own(settings.host):
+        return
+    raise SettingsError(
+        f"host={settings.host!r}: whoever reaches it could run commands and read files as this "
+        "user; give an access_file, or open_to_all=true if that is meant"
+    )
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _entries(path: Path) -> list[_Entry]:
     try:
         entries = msgspec.json.decode(path.read_bytes(), type=_File).keys
@@ -193,6 +233,12 @@ def _entries(path: Path) -> list[_Entry]:
         if not re.fullmatch(r"[^/,\s]+", id) or ids.count(id) > 1:
             raise SettingsError(f"access_file={path}: access_key_id {id!r} is empty, odd or twice")
     return entries
+
+
+def _actions(entry: _Entry) -> list[str] | None:
+    if entry.actions is None and entry.target_models is not None:
+        return [f"{SERVICE}:InvokeEndpoint"]
+    return entry.actions
 
 
 def _matches(patterns: re.Pattern[str] | None, text: str | None) -> bool:
@@ -211,19 +257,25 @@ def _any_of(patterns: list[str] | None, flags: int = 0) -> re.Pattern[str] | Non
     return re.compile("|".join(texts), flags | re.DOTALL)
 
 
-def _signed_headers(request: Signed, names: str) -> list[str]:
+def _time(request: Signed) -> str:
+    return request.headers.get("X-Amz-Date", "")
+
+
+def _names(found: re.Match[str]) -> list[str]:
+    """Of the headers that are signed."""
+    return found["signed"].split(";")
+
+
+def _check_signed(request: Signed, signed: list[str]) -> None:
     """Raise BadSignature where the request says more than what was signed."""
-    signed = names.split(";")
     for name in ("host", *map(str.lower, request.headers)):
         needed = name == "host" or (name.startswith("x-amz") and name != _NEVER_SIGNED)
         if needed and name not in signed:
             raise BadSignature(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
-    return signed
 
 
-def _string_to_sign(
-    request: Signed, signed: list[str], time: str, found: re.Match[str], body_hash: str
-) -> str:
+def _string_to_sign(request: Signed, found: re.Match[str], body_hash: str) -> str:
+    signed = _names(found)
     path, _, query = request.target.partition("?")
     headers = (f"{name}:{_header(request, name)}\n" for name in signed)
     canonical = "\n".join(
@@ -238,7 +290,7 @@ def _string_to_sign(
     )
     digest = hashlib.sha256(canonical.encode(errors="surrogateescape")).hexdigest()
     scope = f"{found['date']}/{found['region']}/{found['service']}/aws4_request"
-    return "\n".join((_ALGORITHM, time, scope, digest))
+    return "\n".join((_ALGORITHM, _time(request), scope, digest))
 
 
 def _header(request: Signed, name: str) -> str:

@@ -23,7 +23,10 @@ class Adding:
         """``reserve`` sets so many bytes aside in all, or raises DiskFull."""
         self.target = target
         self.reserved = 0
+        self.wanted = 0  # the most that it has asked for
         self.refused = False  # the budget does not allow it
+        self.gave_way = False  # what it had is for others that arrive
+        self.stalled = False  # it has nothing, and waits until the disk is not full
         self._reserve = reserve
         self._loop = asyncio.get_running_loop()
         self._asking: asyncio.Task[Any] | None = None

@@ -6,6 +6,8 @@ a model to make room.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
@@ -29,6 +31,31 @@ def used_bytes(pid: int, container: str) -> int | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def limit_bytes() -> int | None:
+    """What this process and its children may take by its own group; None if there is no limit."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    groups = (line.split(":", 2)[1:] for line in lines)
+    limits = [limit for controllers, path in groups for limit in _limits(controllers, path)]
+    return min(limits, default=None)
+
+
+def _limits(controllers: str, path: str) -> Iterator[int]:
+    """Those of a group and of the groups that it is in; one at a time may be out of sight."""
+    if controllers == "":
+        root, name = _ROOT, "memory.max"
+    elif "memory" in controllers.split(","):
+        root, name = _ROOT / "memory", "memory.limit_in_bytes"
+    else:
+        return
+    group = Path(path)
+    for inner in (group, *group.parents):
+        with suppress(OSError, ValueError):  # ValueError: "max", no limit
+            yield int((root / str(inner).lstrip("/") / name).read_text())
 
 
 def _used(root: Path, path: str, usage: str, cache: str) -> int:

@@ -6,11 +6,13 @@ kept here, since it goes with the container.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from endpoint.fleets.docker_container import DockerContainer
+from endpoint.fleets.docker_watch import INSTANCE_LABEL, DockerWatch
 from endpoint.fleets.engine import Engine
 from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec, Record
 from endpoint.fleets.ports import HOST, free_blocks
@@ -34,7 +36,7 @@ class DockerFleet:
     def __init__(self, settings: EndpointSettings, environment: Mapping[str, str]) -> None:
         self._settings = settings
         self._engine = Engine(settings.docker_url, environment)
-        self._containers: list[DockerContainer] = []
+        self._watch = DockerWatch(self._engine)
 
     async def check(self, container: ContainerSpec) -> None:
         """The image must be had, and say that it can serve many models if it has to."""
@@ -80,16 +82,18 @@ class DockerFleet:
         await self._engine.discard(found)
         return None
 
+    async def measure(self) -> None:
+        """Ask all; some by their control groups, which takes no time."""
+        await asyncio.gather(*(container.measure() for container in self._watch.containers()))
+
     async def close(self) -> None:
         """Let go of the engine; containers go on."""
-        for container in self._containers:
-            container.close()
+        await self._watch.close()
         await self._engine.close()
 
     def _hold(self, spec: InstanceSpec, found: Any) -> DockerContainer:
         container = DockerContainer(spec, self._engine, found, _url(found))
-        self._containers = [held for held in self._containers if held.running]
-        self._containers.append(container)
+        self._watch.add(container)
         return container
 
     def _wanted(self, spec: InstanceSpec) -> dict[str, Any]:
@@ -97,7 +101,7 @@ class DockerFleet:
         settings, environment = self._settings, dict(spec.container.environment)
         wanted: dict[str, Any] = {
             "name": _name(spec),
-            "labels": {"modelyard.instance": spec.id, DIRECTORY_LABEL: _directory(spec)},
+            "labels": {INSTANCE_LABEL: spec.id, DIRECTORY_LABEL: _directory(spec)},
             "volumes": [_mount(spec), *settings.docker_volumes],
             "network_mode": settings.docker_network,
             "log_config": self._engine.short_logs(),
@@ -138,9 +142,13 @@ def _directory(spec: InstanceSpec) -> str:
 
 
 def _mount(spec: InstanceSpec) -> str:
+    """Read-only: a model's code must not change the models of others, or what is being extracted.
+
+    No server in use writes there; Python does without its ``__pycache__``.
+    """
     if spec.container.mode is Mode.MULTI:
-        return f"{spec.models.absolute()}:/opt/ml/models"
-    return f"{spec.single_model.absolute()}:/opt/ml/model"
+        return f"{spec.models.absolute()}:/opt/ml/models:ro"
+    return f"{spec.single_model.absolute()}:/opt/ml/model:ro"
 
 
 def _url(found: Any) -> str:

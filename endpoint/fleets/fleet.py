@@ -1,7 +1,7 @@
 """What the endpoint asks of a place where containers run.
 
 To add one: a module beside this one with a class that does what ``Fleet`` says, and a line in
-``fleets.make``.
+``choice.make``.
 """
 
 from __future__ import annotations
@@ -83,10 +83,13 @@ class Container(Protocol):
         """SIGTERM, and SIGKILL after the timeout; returns when it is gone, at once if it is."""
 
     def memory(self) -> MemoryUse | None:
-        """What it takes now; None if nobody knows. Blocks for milliseconds at most."""
+        """What it took when that was last measured; None if nobody knows. At once."""
 
-    def last_words(self) -> str:
-        """The end of its output, for messages; "" if there is none."""
+    async def measure(self) -> MemoryUse | None:
+        """What it takes now; None if nobody knows. With thousands of processes, in a second."""
+
+    async def last_words(self) -> str:
+        """The end of its output, and what ran if that is not plain; "" if there is none."""
 
 
 class Fleet(Protocol):
@@ -104,6 +107,9 @@ class Fleet(Protocol):
         What is left of one that does not run is removed; so it is with an empty record, for one
         that may have been started right before the earlier life ended.
         """
+
+    async def measure(self) -> None:
+        """Have each container's ``memory`` be that of now, or of a moment ago."""
 
     async def close(self) -> None:
         """Let go of what the fleet itself holds open; containers go on."""

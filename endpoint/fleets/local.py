@@ -14,10 +14,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from endpoint import process_tree
+from endpoint.fleets.control_group import limit_bytes
 from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec, MemoryUse, Record
 from endpoint.fleets.ports import HOST, Ports, free_blocks, is_free, is_listened_at
-from endpoint.processes import Process, kill_marked
+from endpoint.processes import tree
+from endpoint.processes.memory import Scanner
+from endpoint.processes.process import Process, kill_marked
 from endpoint.settings import EndpointSettings
 from endpoint.specs import ContainerSpec, Mode
 
@@ -32,12 +34,18 @@ _LOOK_SECONDS = 0.05
 class LocalContainer:
     """A process that serves. ``path`` is as on this machine, whatever the command."""
 
-    def __init__(self, spec: InstanceSpec, process: Process, port: int) -> None:
+    def __init__(
+        self, spec: InstanceSpec, process: Process, port: int, scanner: Scanner, command: str = ""
+    ) -> None:
+        """``command`` is what runs, if that is known."""
         self.url = f"http://{HOST}:{port}"
         self.record: Record = {**process.record, "port": port}
         self.models = spec.models
         self._process = process
+        self._command = command
         self._limit = spec.memory_limit_bytes or _machine_memory_bytes()
+        self._scanner = scanner
+        scanner.watch(process.root)
 
     def path(self, directory: Path) -> str:
         """The directory itself."""
@@ -50,14 +58,23 @@ class LocalContainer:
     async def stop(self, timeout_seconds: float) -> None:
         """SIGTERM to the server, which drains; after the timeout SIGKILL to all it has started."""
         await self._process.stop(timeout_seconds)
+        self._scanner.forget(self._process.root)
 
     def memory(self) -> MemoryUse:
-        """What all its processes take; the machine's memory is the limit where none is set."""
-        return MemoryUse(self._process.memory_bytes(), self._limit)
+        """What all its processes took; the machine's memory is the limit where none is set."""
+        return MemoryUse(self._scanner.latest(self._process.root), self._limit)
 
-    def last_words(self) -> str:
-        """The end of its log."""
-        return self._process.last_words()
+    async def measure(self) -> MemoryUse:
+        """What all its processes take now."""
+        await self._scanner.read()
+        return self.memory()
+
+    async def last_words(self) -> str:
+        """What was run, and the end of its log."""
+        words = await asyncio.to_thread(self._process.last_words)
+        if not self._command:
+            return words
+        return f"{self._command!r} printed" + (f":\n{words}" if words else " nothing")
 
 
 class LocalFleet:
@@ -79,6 +96,7 @@ class LocalFleet:
         self._ports = ports
         self._starting: set[int] = set()
         self._processes: list[Process] = []
+        self._scanner = Scanner()
 
     async def check(self, container: ContainerSpec) -> None:
         """The image may have any name; the command must be one that can run."""
@@ -94,7 +112,8 @@ class LocalFleet:
             try:
                 process = self._start(spec, command, block)
                 if await _has_kept(process, block.port):
-                    return LocalContainer(spec, process, block.port)
+                    ran = shlex.join(command)
+                    return LocalContainer(spec, process, block.port, self._scanner, ran)
             finally:
                 self._starting.discard(block.port)
         raise FleetError(f"instance {spec.id} found no port of {HOST} that stays free")
@@ -106,12 +125,17 @@ class LocalFleet:
             await asyncio.to_thread(kill_marked, _mark(spec))
             return None
         self._hold(process)
-        return LocalContainer(spec, process, int(record["port"]))
+        return LocalContainer(spec, process, int(record["port"]), self._scanner)
+
+    async def measure(self) -> None:
+        """One reading of /proc for all, in a thread."""
+        await self._scanner.read()
 
     async def close(self) -> None:
         """Look at the processes no more; they go on."""
         for process in self._processes:
             process.close()
+        await self._scanner.close()
 
     def _executable_command(self) -> list[str]:
         if not self._command:
@@ -120,7 +144,8 @@ class LocalFleet:
             command = shlex.split(self._command)
         except ValueError as error:
             raise ImageError(f"local_command={self._command!r}: {error}") from None
-        if not command or not shutil.which(command[0], path=self._environment.get("PATH")):
+        path = command and shutil.which(command[0], path=self._environment.get("PATH"))
+        if not path or not _is_program(Path(path)):
             raise ImageError(
                 f"local_command={self._command!r}: there is no such command that can be run; give "
                 "its path, or leave the setting out for the `serve` of this installation"
@@ -137,7 +162,9 @@ class LocalFleet:
         try:
             process = Process.start(command, environment, output=spec.log, mark=_mark(spec))
         except (OSError, ValueError) as error:
-            raise FleetError(f"instance {spec.id} cannot be started: {error}") from error
+            raise FleetError(
+                f"instance {spec.id} cannot be started: {shlex.join(command)!r}: {error}"
+            ) from error
         self._hold(process)
         return process
 
@@ -160,8 +187,26 @@ async def _has_kept(process: Process, port: int) -> bool:
 
 
 def _listens(process: Process, port: int) -> bool:
-    tree = process_tree.tree(process.pid, int(process.record["started"]))
-    return is_listened_at(port, (seen.pid for seen in tree))
+    return is_listened_at(port, _pids(process))
+
+
+def _pids(process: Process) -> Iterator[int]:
+    """Those of its tree; looked for when the first is wanted."""
+    for seen in tree.tree(*process.root):
+        yield seen.pid
+
+
+def _is_program(path: Path) -> bool:
+    """Whether the kernel can run it: a binary, or a script whose interpreter is there."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+    except OSError:
+        return True  # it may be run, but not read
+    if not start.startswith(b"#!"):
+        return start.startswith(b"\x7fELF")
+    interpreter = os.fsdecode(start[2:].split(b"\n")[0]).split()
+    return bool(interpreter) and shutil.which(interpreter[0]) is not None
 
 
 def _our_serve(spec: InstanceSpec) -> dict[str, str]:
@@ -196,4 +241,6 @@ def _mark(spec: InstanceSpec) -> str:
 
 
 def _machine_memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """What this process may have of it, where a control group has less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(machine, limit_bytes() or machine)

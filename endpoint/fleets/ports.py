@@ -71,7 +71,7 @@ def _are_free(ports: Iterable[int]) -> bool:
 
 
 def is_listened_at(port: int, pids: Iterable[int]) -> bool:
-    """Whether one of these processes listens at the port."""
+    """Whether one of these processes listens at the port; taken only if somebody does."""
     sockets = {f"socket:[{inode}]" for inode in _listeners(port)}
     return bool(sockets) and any(not sockets.isdisjoint(_open_files(pid)) for pid in pids)
 

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from endpoint.fleets.fleet import FleetError, InstanceSpec, Record
+import aiohttp
+
+from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec, Record
+from endpoint.instances.container_client import ContainerClient, ContainerError
+from endpoint.instances.health import look
 from endpoint.settings import EndpointSettings, SettingsError
-from endpoint.specs import ContainerSpec
+from endpoint.specs import ContainerSpec, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,11 @@ class StaticContainer:
         """Nobody knows."""
         return
 
-    def last_words(self) -> str:
+    async def measure(self) -> None:
+        """Nobody knows."""
+        return
+
+    async def last_words(self) -> str:
         """Its output is not ours to read."""
         return ""
 
@@ -83,10 +91,35 @@ class StaticFleet:
             raise SettingsError("fleet='static' needs static_instances: URL=DIR for each")
         if len(self._instances) < len(given) or len({one.models for one in given}) < len(given):
             raise SettingsError("static_instances: each needs a URL and a directory of its own")
+        self._settings = settings
         self._taken: set[str] = set()
 
     async def check(self, container: ContainerSpec) -> None:
-        """Nothing is known of them before they are asked."""
+        """One of them must serve already, with a list of models where there are to be many."""
+        multi_model = container.mode is Mode.MULTI
+        async with aiohttp.ClientSession() as session:
+            looks = (self._look(session, url, multi_model) for url in self._instances)
+            problems = await asyncio.gather(*looks)
+        if all(problems):
+            raise ImageError(
+                "none of static_instances can serve "
+                f"{'many models' if multi_model else 'a model'}: {'; '.join(problems)}"
+            )
+
+    async def _look(self, session: aiohttp.ClientSession, url: str, multi_model: bool) -> str:
+        """What is wrong with it; "" if it is fit."""
+        client = ContainerClient(
+            session,
+            url,
+            connect_timeout_seconds=self._settings.connect_timeout_seconds,
+            ping_timeout_seconds=self._settings.ping_timeout_seconds,
+            max_body_bytes=self._settings.max_body_bytes,
+        )
+        try:
+            await look(client, multi_model=multi_model)
+        except ContainerError as error:
+            return f"{url}: {error}"
+        return ""
 
     async def start(self, spec: InstanceSpec) -> StaticContainer:
         """Take one that no instance uses."""
@@ -105,6 +138,9 @@ class StaticFleet:
         if instance is None or instance.url in self._taken:
             return None
         return StaticContainer(instance, self._taken)
+
+    async def measure(self) -> None:
+        """Nobody knows."""
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from archives.errors import ExtractionError
+from archives.errors import ExtractionError, NoRoomNow
 from endpoint.cache.disk_cache import Stored
 from endpoint.errors import ApiError
 from endpoint.events import Record
 from endpoint.instances.memory import Memory
 from endpoint.instances.model_files import ModelFiles
 from endpoint.instances.resident import Resident, Stage
-from endpoint.instances.words import Words
+from endpoint.instances.words import DoesNotFit, Words
 from endpoint.objects.store import ObjectInfo, StoreError
 from endpoint.settings import EndpointSettings
+
+# A model that has no room in an empty container will have none soon, and each attempt unloads all
+# others. But what the machine has left over for the container may change.
+_DOES_NOT_FIT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,12 @@ class Arrivals:
 
         Raises ApiError, or ContainerError when the container is gone.
         """
+        try:
+            await self._bring_in(resident, version)
+        finally:
+            self._files.settled(resident.target)
+
+    async def _bring_in(self, resident: Resident, version: ObjectInfo | None) -> None:
         changed = await self._changed_since_it_failed(resident)
         limit = self._settings.load_timeout_seconds
         try:
@@ -69,7 +79,7 @@ class Arrivals:
         self._failures.pop(resident.target, None)
 
     async def _fetch(self, resident: Resident, version: ObjectInfo | None) -> Stored:
-        resident.stage = Stage.FETCHING
+        resident.enter(Stage.FETCHING)
         try:
             if version is None:
                 stored = await self._files.find(resident.target, resident.url)
@@ -78,7 +88,7 @@ class Arrivals:
         except (StoreError, ExtractionError) as error:
             raise self._words.of_files(error, resident.url) from error
         finally:
-            resident.stage = Stage.OUT
+            resident.enter(Stage.OUT)
         resident.stored = stored
         return stored
 
@@ -101,7 +111,7 @@ class Arrivals:
         etag = self._files.seen_etag(resident.target)
         if not etag and resident.stored is not None:
             etag = resident.stored.etag
-        if etag and not isinstance(error.__cause__, StoreError):
+        if etag and not isinstance(error.__cause__, StoreError | NoRoomNow):
             self._remember(resident.target, error, etag)
         self._record("load_failed", resident.target, text=error.message)
         return error
@@ -110,5 +120,7 @@ class Arrivals:
         now = asyncio.get_running_loop().time()
         for old in [name for name, failure in self._failures.items() if failure.until <= now]:
             del self._failures[old]
-        until = now + self._settings.failed_load_seconds
-        self._failures[target] = _Failure(error, until, etag)
+        seconds = self._settings.failed_load_seconds
+        if isinstance(error, DoesNotFit):
+            seconds = max(seconds, _DOES_NOT_FIT_SECONDS)
+        self._failures[target] = _Failure(error, now + seconds, etag)

@@ -181,6 +181,11 @@ class ContainerClient:
         headers = (*_JSON_SENT, (TARGET_MODEL, target_model))
         return await self._control("POST", "/models", headers, timeout_seconds, body)
 
+    async def describe(self, model_id: str) -> Answer:
+        """GET /models/{id}. Not all containers can: some fail on it for a model that they have."""
+        seconds = self._ping_timeout_seconds
+        return await self._control("GET", _path(model_id), _JSON_ACCEPTED, seconds)
+
     async def unload(self, model_id: str, target_model: str, timeout_seconds: float) -> Answer:
         """DELETE /models/{id}; sent a second time if its connection breaks."""
         headers = ((TARGET_MODEL, target_model),) if target_model else ()

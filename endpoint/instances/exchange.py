@@ -16,6 +16,9 @@ from endpoint.invocation import Invocation
 
 _NOT_LOADED, _FULL = 404, 507
 
+# A model that always answers 507 must not cost all others their places.
+_MOST_UNLOADED = 2
+
 
 class Exchange:
     """Sends requests to one container; ``models`` is None where it serves a single one."""
@@ -37,12 +40,17 @@ class Exchange:
     async def _ask(
         self, models: Models, resident: Resident, invocation: Invocation, deadline: float
     ) -> Answer:
-        """Invoke a model; heal what a container may have forgotten or has no memory for."""
+        """Invoke a model; heal what a container may have forgotten or has no memory for.
+
+        For one request that has no memory two other models are unloaded at most.
+        """
         loads = resident.loads
         answer = await self._run(resident, invocation, deadline)
         if answer.status == _NOT_LOADED and await models.reload(resident, loads, deadline):
             answer = await self._run(resident, invocation, deadline)
-        while answer.status == _FULL and await self._make_room(models, resident, deadline):
+        for _ in range(_MOST_UNLOADED):
+            if answer.status != _FULL or not await self._make_room(models, resident, deadline):
+                break
             await models.ready(resident, deadline)  # it may have had to give way to others
             answer = await self._run(resident, invocation, deadline)
         return answer

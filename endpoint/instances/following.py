@@ -74,5 +74,7 @@ class Following:
             log.warning("%s: stays as it was: %s", old.url, error)
         finally:
             before = self._residents.end_version(new, serve=serve)
+        if new.users == 0:
+            self._residents.forget_if_out(new)  # it had to go for others already
         if before is not None:
             self._send_away(before)

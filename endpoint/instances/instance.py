@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 
 from archives.errors import ExtractionError
-from endpoint.cache.disk_cache import DiskCache
 from endpoint.events import Record
 from endpoint.fleets.fleet import Container, Fleet, FleetError, InstanceSpec
 from endpoint.fleets.fleet import Record as Handle
@@ -28,7 +27,8 @@ from endpoint.instances.exchange import Exchange
 from endpoint.instances.health import NotHealthy, Prober, wait_until_healthy
 from endpoint.instances.memory import Memory
 from endpoint.instances.model_files import ModelFiles
-from endpoint.instances.models import Models, Tenants
+from endpoint.instances.models import Models
+from endpoint.instances.residents import Residents
 from endpoint.instances.words import Words
 from endpoint.invocation import Invocation
 from endpoint.objects.store import ObjectStore, StoreError
@@ -123,7 +123,7 @@ class Instance:
                 f"{self._variant.name}",
             )
         except NotHealthy as error:
-            words = self._container.last_words()
+            words = await self._container.last_words()
             raise NotHealthy(f"{error}\n{words}".rstrip()) from None
         if multi:
             self.models = self._models_of(self._container)
@@ -238,7 +238,7 @@ class Instance:
         """Where its container listens; "" while there is none."""
         return "" if self._container is None else self._container.url
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, *, disk: bool) -> dict[str, Any]:
         """This instance for ``GET /status``."""
         use = None if self._container is None else self._container.memory()
         return {
@@ -248,7 +248,7 @@ class Instance:
             "state": self.state.value,
             "requests": self.requests,
             "memory": None if use is None else {"used": use.used, "limit": use.limit},
-            **({} if self.models is None else self.models.summary()),
+            **({} if self.models is None else self.models.summary(disk=disk)),
         }
 
     # --- its parts ------------------------------------------------------------------------------
@@ -269,38 +269,30 @@ class Instance:
     def _models_of(self, container: Container) -> Models:
         definition = self._variant.container
         settings = self._settings
-        tenants = Tenants()
+        residents = Residents(definition.model_data_url)
+        memory = Memory(self._client, container, residents, settings, self._words, self._record)
         budget = settings.disk_bytes or self._variant.volume_bytes or _DEFAULT_DISK_BYTES
         files = ModelFiles(
-            DiskCache(container.models, budget, tenants),
+            container.models,
+            budget,
+            residents,
+            memory,
             self._around.store,
-            archive_limits(self._settings),
+            archive_limits(settings),
             self._record,
             check_seconds=(
                 settings.object_check_seconds if settings.object_changes == FOLLOW else None
             ),
         )
-        models = Models(
+        return Models(
+            residents,
+            memory,
             files,
             settings,
             self._words,
             self._record,
-            prefix=definition.model_data_url,
             keep=definition.keeps_models,
         )
-        tenants.models = models
-        models.connect(
-            Memory(
-                self._client,
-                container,
-                models.residents,
-                models.left,
-                settings,
-                self._words,
-                self._record,
-            )
-        )
-        return models
 
     async def _hold(self, getting: Coroutine[Any, Any, Container | None]) -> None:
         """Have the container. Who is cancelled has it all the same, so that it can be stopped."""

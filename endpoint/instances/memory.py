@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from endpoint.instances.container_client import (
     ContainerTimeout,
 )
 from endpoint.instances.resident import Resident, Stage, least_recently_used, least_wanted
+from endpoint.instances.residents import Residents
 from endpoint.instances.words import Words
 from endpoint.settings import EndpointSettings
 
@@ -42,17 +43,14 @@ class Memory:
         self,
         client: ContainerClient,
         container: Container,
-        residents: Callable[[], Iterable[Resident]],
-        left: Callable[[Resident], None],
+        residents: Residents,
         settings: EndpointSettings,
         words: Words,
         record: Record,
     ) -> None:
-        """``left`` is called when a model's way out has ended, wherever it led."""
         self._client = client
         self._container = container
         self._residents = residents
-        self._tell_left = left
         self._settings = settings
         self._words = words
         self._record = record
@@ -60,7 +58,8 @@ class Memory:
         self._changed = asyncio.Event()
         self._posting = 0  # loads that the container is asked for
         self._freed = 0  # how often there came to be more room in the container
-        self._refused: set[str] = set()  # ids of models that it had no memory for, last time
+        # Ids of models on the disk that it had no memory for, last time.
+        self._refused: set[str] = set()
         self._drops: set[asyncio.Task[None]] = set()
 
     def changed(self) -> None:
@@ -70,10 +69,10 @@ class Memory:
     async def load(self, resident: Resident, directory: Path) -> None:
         """Have the container load a model that is on the disk.
 
-        Raises ModelError with the container's words, ContainerError when it is gone, and
-        TimeoutError.
+        Raises ModelError with the container's words, DoesNotFit when it is refused although
+        nothing else is loaded, ContainerError when the container is gone, and TimeoutError.
         """
-        resident.stage = Stage.LOADING
+        resident.enter(Stage.LOADING)
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
@@ -82,11 +81,11 @@ class Memory:
             if answer.status not in (_OK, _LOADED_ALREADY):
                 raise self._words.answered(answer)
         except BaseException:
-            resident.stage = Stage.OUT
+            resident.enter(Stage.OUT)
             self._freed += 1
             self.changed()
             raise
-        resident.stage = Stage.LOADED
+        resident.enter(Stage.LOADED)
         resident.last_used = loop.time()
         if answer.status == _OK:
             resident.loads += 1
@@ -125,7 +124,7 @@ class Memory:
 
     async def unload_unused(self, why: str) -> bool:
         """Unload the least recently used model that nobody needs; False if there is none."""
-        victim = least_recently_used(self._residents())
+        victim = least_recently_used(self._residents)
         return victim is not None and await asyncio.shield(self.unload(victim, why))
 
     async def unload_quiet(self, but: Resident, why: str) -> bool:
@@ -137,12 +136,28 @@ class Memory:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 while (victim := self._quiet_victim(but)) is None:
-                    if least_wanted(self._residents(), {but}) is None and not self._somebody_moves:
+                    if least_wanted(self._residents, {but}) is None and not self._somebody_moves:
                         return False
                     await self._next_change()
         except TimeoutError:
             return False
         return await asyncio.shield(self.unload(victim, why))
+
+    async def has(self, resident: Resident) -> bool:
+        """Whether the container says that it has a model.
+
+        False also when it cannot tell: some that are in use fail on this request.
+        """
+        try:
+            return (await self._client.describe(resident.id)).status == _OK
+        except ContainerError:
+            return False
+
+    def deleted(self, model_id: str) -> None:
+        """A model's directory goes: the container is not to keep its name, if it does."""
+        if model_id in self._refused:
+            self._refused.remove(model_id)
+            self.drop(model_id)
 
     def drop(self, model_id: str, target: str = "") -> None:
         """Have the container unload what nobody here knows, or what it never finished to load."""
@@ -152,7 +167,7 @@ class Memory:
 
     async def close(self) -> None:
         """Give up what is under way."""
-        under_way = [*self._drops, *(one.leaving for one in self._residents() if one.leaving)]
+        under_way = [*self._drops, *(one.leaving for one in self._residents if one.leaving)]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -161,6 +176,8 @@ class Memory:
         timeout = self._settings.unload_timeout_seconds
         try:
             await self._client.unload(model_id, target, timeout)
+            self._freed += 1
+            self.changed()
         except ContainerError as error:
             log.warning("%s: cannot be unloaded: %s", target or model_id, error)
 
@@ -177,7 +194,8 @@ class Memory:
             if error is not None and not isinstance(error, ContainerError):
                 log.error("%s: its way out broke off", resident.target, exc_info=error)
         self.changed()
-        self._tell_left(resident)
+        if resident.users == 0:
+            self._residents.forget_if_out(resident)
 
     async def _make_room(self, since: int) -> bool:
         """Unload the model that is missed least; wait for one if all are busy.
@@ -196,8 +214,8 @@ class Memory:
 
     async def _victim(self, kept: Collection[Resident]) -> Resident | None:
         patient_until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
-        while (victim := least_recently_used(self._residents(), kept)) is None:
-            busy = least_wanted(self._residents(), kept)
+        while (victim := least_recently_used(self._residents, kept)) is None:
+            busy = least_wanted(self._residents, kept)
             if busy is None and not self._somebody_moves:
                 return None
             try:
@@ -208,13 +226,13 @@ class Memory:
         return victim
 
     def _quiet_victim(self, but: Resident) -> Resident | None:
-        quiet = [one for one in self._residents() if one.running == 0]
+        quiet = [one for one in self._residents if one.running == 0]
         return least_recently_used(quiet, {but}) or least_wanted(quiet, {but})
 
     @property
     def _somebody_moves(self) -> bool:
         """A model is on its way in or out, and then there is more to choose from, or more room."""
-        return self._posting > 0 or any(one.leaving is not None for one in self._residents())
+        return self._posting > 0 or any(one.leaving is not None for one in self._residents)
 
     async def _next_change(self) -> None:
         self._changed.clear()
@@ -224,9 +242,16 @@ class Memory:
         freed = self._freed
         while (answer := await self._post(resident, path)).status == _FULL:
             if not await self._make_room(since=freed):
-                raise self._words.no_memory(resident.target, answer.text)
+                alone = self._is_alone(resident)
+                raise self._words.no_memory(resident.target, answer.text, alone=alone)
             freed = self._freed
         return answer
+
+    def _is_alone(self, resident: Resident) -> bool:
+        """Nothing but that model is in the container, or on its way into it or out of it."""
+        outside = (Stage.OUT, Stage.FETCHING)
+        others = [one for one in self._residents if one is not resident]
+        return not self._drops and all(one.stage in outside for one in others)
 
     async def _post(self, resident: Resident, path: str) -> Answer:
         self._posting += 1
@@ -255,25 +280,25 @@ class Memory:
     async def _stay_below_threshold(self) -> None:
         threshold = self._settings.memory_threshold_percent
         while threshold:
-            use = self._container.memory()
+            use = await self._container.measure()
             if use is None or use.used * 100 < threshold * use.limit:
                 return
             if not await self.unload_unused(f"memory is over {threshold} %"):
                 return
 
     async def _delete(self, resident: Resident) -> bool:
-        resident.stage = Stage.UNLOADING
+        resident.enter(Stage.UNLOADING)
         try:
             answer = await self._ask_to_unload(resident)
             if answer.status in (_OK, _NOT_LOADED):
-                resident.stage = Stage.OUT
+                resident.enter(Stage.OUT)
                 return True
             problem = f"{answer.status}: {answer.text[:200]}"
         except (ContainerTimeout, BadAnswer) as error:
             problem = str(error)
         finally:
             if resident.stage is Stage.UNLOADING:
-                resident.stage = Stage.LOADED
+                resident.enter(Stage.LOADED)
         log.warning("%s: the container does not unload it: %s", resident.target, problem)
         resident.last_used = asyncio.get_running_loop().time()  # others are tried before it
         return False

@@ -20,7 +20,7 @@ from endpoint.instances.arrivals import Arrivals
 from endpoint.instances.container_client import ContainerError, ContainerUnreachable
 from endpoint.instances.following import Following
 from endpoint.instances.memory import Memory
-from endpoint.instances.model_files import ModelFiles
+from endpoint.instances.model_files import ModelFiles, is_model_id
 from endpoint.instances.resident import Resident, Stage
 from endpoint.instances.residents import Residents
 from endpoint.instances.words import Words
@@ -39,21 +39,23 @@ class Models:
 
     def __init__(
         self,
+        residents: Residents,
+        memory: Memory,
         files: ModelFiles,
         settings: EndpointSettings,
         words: Words,
         record: Record,
         *,
-        prefix: str,
         keep: bool,
     ) -> None:
-        """``prefix`` is where objects are; without ``keep`` models leave after each use."""
+        """Without ``keep`` models leave after each use."""
+        self._residents = residents
+        self._memory = memory
         self._files = files
+        self._arrivals = Arrivals(files, memory, settings, words, record)
         self._settings = settings
-        self._words = words
         self._record = record
         self._keep = keep
-        self._residents = Residents(prefix)
         self._following = Following(
             self._residents,
             files,
@@ -62,18 +64,10 @@ class Models:
             bring=self._bring,
             send_away=self._send_away,
         )
-        self._listed: set[str] = set()  # by the container, at the start
         self._strangers: set[str] = set()  # ids on the container's last list that nobody here knows
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
-        self._memory: Memory
-        self._arrivals: Arrivals
-
-    def connect(self, memory: Memory) -> None:
-        """There is a container now, which the disk did not need."""
-        self._memory = memory
-        self._arrivals = Arrivals(self._files, memory, self._settings, self._words, self._record)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -116,12 +110,15 @@ class Models:
         """The container says that it does not know the model: have it loaded again.
 
         ``loads`` is how often it had been loaded when the request was sent. False when the
-        container says then that it has the model, so that the 404 is the model's own answer.
+        container says that it has the model, so that the 404 is the model's own answer: asked for
+        it, or, if that does not help, told to load it, for which other requests have to wait.
         """
         if resident.loads > loads:
             return True
-        if resident.stage is Stage.LOADED and resident.leaving is None:
-            resident.stage = Stage.OUT
+        if resident.is_ready and await self._memory.has(resident):
+            return resident.loads > loads
+        if resident.is_ready and resident.loads == loads:
+            resident.enter(Stage.OUT)
         await self.ready(resident, deadline)
         return resident.loads > loads
 
@@ -174,18 +171,20 @@ class Models:
 
     async def open(self, listed: Collection[str]) -> None:
         """Find what is on the disk, and what a container of an earlier life has loaded of it."""
-        self._listed = set(listed)  # their files are in use, too
+        # Their files are in use, too.
+        strange = self._residents.listed = {id for id in listed if is_model_id(id)}
         await self._files.open()
         for stored in self._files.all():
             known = self._files.known(stored.target)
-            if stored.id in self._listed and known is not None and known.id == stored.id:
-                self._listed.discard(stored.id)
+            if stored.id in strange and known is not None and known.id == stored.id:
+                strange.discard(stored.id)
                 resident = self._residents.begin(stored.target)
-                resident.stored, resident.stage = stored, Stage.LOADED
+                resident.stored = stored
+                resident.enter(Stage.LOADED)
                 resident.last_used = self._loop.time()
-        for unknown in self._listed:
+        for unknown in strange:
             self._memory.drop(unknown)
-        self._listed.clear()
+        strange.clear()
 
     def listed(self, ids: Collection[str], asked_at: float) -> None:
         """The container's list. What is not in it for a while is loaded again when it is wanted."""
@@ -199,34 +198,25 @@ class Models:
                 self._memory.unload(resident, "the container does not list it")
         self._drop_strangers(set(ids))
 
-    # --- the disk asks (cache.disk_cache.Tenants) -----------------------------------------------
-
-    def pinned(self) -> Collection[str]:
-        """Ids whose directories are in use."""
-        return self._listed | self._residents.ids_in_use()
-
-    async def release(self) -> bool:
-        """Unload a model that nobody needs, so that its directory may go."""
-        return await self._memory.unload_unused("to make room on the disk")
-
-    def deleted(self, stored: Stored) -> None:
-        """A directory has been deleted to make room for another."""
-        self._files.deleted(stored)
-
     # --- for people -----------------------------------------------------------------------------
 
     def residents(self) -> list[Resident]:
         """Models in memory, on their way in or out."""
         return list(self._residents)
 
-    def summary(self) -> dict[str, Any]:
-        """The disk and the models, for ``GET /status``."""
+    def summary(self, *, disk: bool) -> dict[str, Any]:
+        """The disk and the models, for ``GET /status``; with ``disk``, those only there too."""
         here = {one.id: one for one in self._residents if one.stored is not None}
         coming = [one for one in self._residents if one.stored is None]
-        on_disk = [_described(stored, here.get(stored.id)) for stored in self._files.all()]
+        stored = self._files.all()
+        shown = [_described(one, here.get(one.id)) for one in stored if disk or one.id in here]
         return {
-            "disk": {"used": self._files.used_bytes, "budget": self._files.budget_bytes},
-            "models": on_disk + [_described(None, one) for one in coming],
+            "disk": {
+                "used": self._files.used_bytes,
+                "budget": self._files.budget_bytes,
+                "models": len(stored),
+            },
+            "models": shown + [_described(None, one) for one in coming],
         }
 
     async def close(self) -> None:
@@ -247,7 +237,7 @@ class Models:
 
     def _drop_strangers(self, ids: set[str]) -> None:
         """Free the memory of what was loaded after all, when its load had been given up."""
-        strangers = ids - self._residents.ids()
+        strangers = set(filter(is_model_id, ids - self._residents.ids()))
         for id in strangers & self._strangers:
             self._memory.drop(id)
         self._strangers = strangers
@@ -278,15 +268,18 @@ class Models:
         self._memory.changed()
         if resident.stored is not None:
             self._files.touch(resident.stored)
-        if not self._keep and resident.is_ready:
-            self._memory.leave(resident, self._remove(resident, "models are not kept"))
+        if self._keep or not resident.is_ready:
+            self._residents.forget_if_out(resident)
+        elif resident.is_untried:
+            # Whoever was told that it is not ready yet comes again.
+            self._loop.call_later(self._settings.invoke_timeout_seconds, self._let_go, resident)
         else:
-            self._residents.forget_if_out(resident)
+            self._let_go(resident)
 
-    def left(self, resident: Resident) -> None:
-        """Its way out of memory has ended."""
-        if resident.users == 0:
-            self._residents.forget_if_out(resident)
+    def _let_go(self, resident: Resident) -> None:
+        """A model that is not kept leaves, if nobody uses it."""
+        if not self._closed and resident.is_ready and resident.users == 0:
+            self._memory.leave(resident, self._remove(resident, "models are not kept"))
 
     async def _remove(self, resident: Resident, why: str) -> bool:
         """The way out of memory and off the disk, for ``Memory.leave``."""
@@ -297,9 +290,11 @@ class Models:
 
     async def _retire(self, resident: Resident, why: str) -> None:
         await resident.unused.wait()
-        if resident.retiring and resident.is_ready and await self._memory.unload(resident, why):
-            self._record("copy_withdrawn", resident.target, text=why)
-        resident.retiring = False
+        try:
+            if resident.retiring and resident.is_ready and await self._memory.unload(resident, why):
+                self._record("copy_withdrawn", resident.target, text=why)
+        finally:
+            resident.retiring = False
 
     def _send_away(self, resident: Resident) -> None:
         """Let a version go that is not served any more, when nobody uses it."""
@@ -344,21 +339,3 @@ def _described(stored: Stored | None, resident: Resident | None) -> dict[str, An
         "requests": 0 if resident is None else resident.users,
         "invokes": 0 if resident is None else resident.invokes,
     }
-
-
-class Tenants:
-    """What a disk cache asks of the models; there before they are."""
-
-    models: Models
-
-    def pinned(self) -> Collection[str]:
-        """Ids whose directories are in use."""
-        return self.models.pinned()
-
-    async def release(self) -> bool:
-        """Unload a model, so that its directory may go."""
-        return await self.models.release()
-
-    def deleted(self, stored: Stored) -> None:
-        """A directory has been deleted to make room for another."""
-        self.models.deleted(stored)

@@ -20,6 +20,15 @@ class Stage(Enum):
     UNLOADING = "unloading"
 
 
+_NEXT = {
+    Stage.OUT: {Stage.FETCHING, Stage.LOADING, Stage.LOADED},  # the last: found in the container
+    Stage.FETCHING: {Stage.OUT},
+    Stage.LOADING: {Stage.LOADED, Stage.OUT},
+    Stage.LOADED: {Stage.UNLOADING, Stage.OUT},  # the last: the container has forgotten it
+    Stage.UNLOADING: {Stage.OUT, Stage.LOADED},
+}
+
+
 @dataclass(eq=False, slots=True)
 class Resident:
     """One version of a model on one instance.
@@ -31,11 +40,11 @@ class Resident:
 
     target: str
     url: str
-    stage: Stage = Stage.OUT
     stored: Stored | None = None  # from when it is on the disk
     users: int = 0
     running: int = 0
     invokes: int = 0
+    invokes_before: int = 0  # it was loaded
     loads: int = 0  # that the container has done
     last_used: float = 0.0  # by the loop's clock
     # Bringing it in, and taking it out. Whoever needs the result waits for the same task.
@@ -44,6 +53,7 @@ class Resident:
     # A copy that is being taken back: no request is sent to it while others can have it.
     retiring: bool = False
     misses: int = 0  # of the container's lists in a row that did not name it
+    _stage: Stage = field(default=Stage.OUT, init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)  # none runs
     unused: asyncio.Event = field(default_factory=asyncio.Event)  # none runs or waits
 
@@ -51,6 +61,18 @@ class Resident:
         """Nobody uses it yet."""
         self.quiet.set()
         self.unused.set()
+
+    @property
+    def stage(self) -> Stage:
+        """How far it is."""
+        return self._stage
+
+    def enter(self, stage: Stage) -> None:
+        """It is at another stage."""
+        before, self._stage = self._stage, stage
+        assert stage in _NEXT[before], f"{self.target}: {before} to {stage}"
+        if stage is Stage.LOADED and before is not Stage.UNLOADING:
+            self.invokes_before = self.invokes
 
     @property
     def id(self) -> str:
@@ -66,12 +88,17 @@ class Resident:
     @property
     def is_ready(self) -> bool:
         """Requests may be sent."""
-        return self.stage is Stage.LOADED and self.leaving is None
+        return self._stage is Stage.LOADED and self.leaving is None
+
+    @property
+    def is_untried(self) -> bool:
+        """No request has been sent to it since it was loaded."""
+        return self.invokes == self.invokes_before
 
     @property
     def holds_files(self) -> bool:
         """Whether its directory must stay where it is."""
-        return self.stage is not Stage.OUT or self.arriving is not None or self.users > 0
+        return self._stage is not Stage.OUT or self.arriving is not None or self.users > 0
 
     def begin_use(self, now: float) -> None:
         """One more request needs it."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from endpoint.cache.disk_cache import Stored
 from endpoint.instances.resident import Resident, Stage
+from endpoint.objects.location import location
 
 
 class Residents:
@@ -21,6 +22,7 @@ class Residents:
         self._current: dict[str, Resident] = {}
         self._replacing: dict[str, Resident] = {}
         self._old: set[Resident] = set()
+        self.listed: set[str] = set()  # ids of which the container says so at the start
 
     def __iter__(self) -> Iterator[Resident]:
         """All of them; they may change while one looks on."""
@@ -39,13 +41,13 @@ class Residents:
         found = self._current.get(target)
         if found is None:
             # A version on its way to replace one that has gone meanwhile is as good.
-            found = self._replacing.get(target) or Resident(target, self._prefix + target)
+            found = self._replacing.get(target) or Resident(target, location(self._prefix, target))
             self._current[target] = found
         return found
 
     def begin_version(self, target: str) -> Resident:
         """A version that is to replace the one that requests get."""
-        new = self._replacing[target] = Resident(target, self._prefix + target)
+        new = self._replacing[target] = Resident(target, location(self._prefix, target))
         return new
 
     def end_version(self, new: Resident, *, serve: bool) -> Resident | None:
@@ -87,4 +89,5 @@ class Residents:
 
     def ids_in_use(self) -> set[str]:
         """Of those whose directories must stay."""
-        return {one.id for one in self if one.stored is not None and one.holds_files}
+        used = {one.id for one in self if one.stored is not None and one.holds_files}
+        return used | self.listed

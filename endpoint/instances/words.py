@@ -9,11 +9,15 @@ from archives.errors import ArchiveError, DiskFull
 from endpoint.errors import ApiError, InternalDependency, InternalFailure, ModelError
 from endpoint.errors import ValidationError as Invalid
 from endpoint.instances.container_client import Answer
-from endpoint.objects.store import StoreError, StoreUnavailable
+from endpoint.objects.store import ObjectChanged, StoreError, StoreUnavailable
 
 _INSUFFICIENT_STORAGE = 507
 # Of a container's answer, in a message that has room for more than that.
 _QUOTED = 1200
+
+
+class DoesNotFit(ModelError):
+    """Raised for a model that has no room even in an empty container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +56,23 @@ class Words:
             f"Received an unusable answer from {self.container}: {problem}", status or 0, problem
         )
 
-    def no_memory(self, target: str, said: str) -> ModelError:
-        """A model does not fit, and there is nobody to unload for it."""
+    def no_memory(self, target: str, said: str, *, alone: bool) -> ModelError:
+        """A model does not fit, and there is nobody to unload for it; ``alone``: nobody at all."""
+        more = (
+            ": no other is loaded. It needs a larger instance, or must be smaller" if alone else ""
+        )
         return self._error(
             f"Received server error (507) from {self.container}: there is no memory for {target}, "
-            f'and no unused model to unload. It said "{said[:_QUOTED]}"',
+            f'and no unused model to unload{more}. It said "{said[:_QUOTED]}"',
             _INSUFFICIENT_STORAGE,
             said,
+            kind=DoesNotFit if alone else ModelError,
         )
 
     def of_files(self, error: Exception, url: str) -> ApiError:
         """A model could not be brought to the disk."""
         match error:
-            case StoreUnavailable():
+            case StoreUnavailable() | ObjectChanged():
                 return InternalDependency(f"The object store failed for {url}: {error}")
             case StoreError():
                 return Invalid(
@@ -82,9 +90,15 @@ class Words:
             case _:
                 return InternalFailure(f"{url} could not be made ready: {error}")
 
-    def _error(self, message: str, status: int = 0, original: str = "") -> ModelError:
+    def _error(
+        self,
+        message: str,
+        status: int = 0,
+        original: str = "",
+        kind: type[ModelError] = ModelError,
+    ) -> ModelError:
         full = f"{message}. See {self.log_place} for more information."
-        return ModelError(full, original_status=status, original=original, log=self.log_arn)
+        return kind(full, original_status=status, original=original, log=self.log_arn)
 
     def _quoted(self, answer: Answer) -> str:
         text = answer.text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,19 @@ from endpoint.fleets.fleet import InstanceSpec
 from endpoint.instances.instance import Instance, Surroundings
 from endpoint.instances.words import Words
 from endpoint.live.endpoint import LiveEndpoint
+from endpoint.live.insist import insist
 from endpoint.live.slot import Slot, StartFailed
 from endpoint.live.strays import Strays
+from endpoint.live.turns import Turns
 from endpoint.live.variant import Variant
-from endpoint.records import EndpointRecord, EndpointStatus, InstanceRecord, VariantState
+from endpoint.names import Names
+from endpoint.records import (
+    EndpointRecord,
+    EndpointStatus,
+    InstanceRecord,
+    VariantState,
+    instance_id,
+)
 from endpoint.specs import VariantSpec, variants_of
 from endpoint.state import State
 
@@ -37,11 +46,15 @@ _NOTHING_NEXT: dict[str, Any] = {"next_config_name": "", "next_snapshot": {}, "n
 class Deployments:
     """Carries changes of endpoints out, one at a time for each."""
 
-    def __init__(self, around: Surroundings, state: State, events: Events) -> None:
+    def __init__(
+        self, around: Surroundings, state: State, events: Events, dice: Callable[[], float]
+    ) -> None:
         self._around = around
         self._settings = around.settings
         self._state = state
         self._events = events
+        self._dice = dice
+        self._turns = Turns()
         self._directory = Path(around.settings.data_dir).absolute() / "instances"
         self._strays = Strays(
             around.fleet,
@@ -75,9 +88,9 @@ class Deployments:
         self._retire(live)
         self._begin(live, self._delete(live, gone, live.change))
 
-    async def halt_strays(self, current: Mapping[str, Collection[int]]) -> None:
-        """Stop instances of an earlier life that are in no generation of their endpoint's."""
-        await self._strays.halt(current)
+    async def halt_strays(self, expected: Collection[str]) -> None:
+        """Stop instances of an earlier life, but those with these ids."""
+        await self._strays.halt(expected)
 
     # --- what becomes of it ---------------------------------------------------------------------
 
@@ -89,18 +102,22 @@ class Deployments:
             await change
         except Exception as error:
             log.exception("endpoint %s: a change failed", live.name)
-            self._set(live, EndpointStatus.FAILED, failure=f"{type(error).__name__}: {error}")
+            await self._end_beside(live)
+            # What serves goes on, whatever became of a change.
+            status = EndpointStatus.IN_SERVICE if live.variants else EndpointStatus.FAILED
+            failure = f"{type(error).__name__}: {error}"[:_MAX_REASON]
+            await self._set(live, status, **_NOTHING_NEXT, failure=failure)
 
     async def _create(self, live: LiveEndpoint) -> None:
         record = self._record(live)
         try:
             new = await self._bring_up(live, record)
         except StartFailed as error:
-            await self._end_others(live)
-            self._set(live, EndpointStatus.FAILED, failure=str(error)[:_MAX_REASON])
+            await self._end_beside(live)
+            await self._set(live, EndpointStatus.FAILED, failure=str(error)[:_MAX_REASON])
         else:
-            live.variants, live.others = new, []
-            self._set(live, EndpointStatus.IN_SERVICE, failure="")
+            live.variants, live.coming = new, []
+            await self._set(live, EndpointStatus.IN_SERVICE, failure="")
 
     async def _resume(self, live: LiveEndpoint) -> None:
         record = self._record(live)
@@ -115,7 +132,7 @@ class Deployments:
         elif record.next_variants:
             await self._resize(live)
         elif record.status != EndpointStatus.IN_SERVICE:
-            self._set(live, EndpointStatus.IN_SERVICE)
+            await self._set(live, EndpointStatus.IN_SERVICE)
 
     async def _update(self, live: LiveEndpoint) -> None:
         record = self._record(live)
@@ -131,37 +148,38 @@ class Deployments:
         try:
             new = await self._bring_up(live, following)
         except StartFailed as error:
-            self._set(live, EndpointStatus.ROLLING_BACK)
-            await self._end_others(live)
+            await self._set(live, EndpointStatus.ROLLING_BACK)
+            await self._end_beside(live)
             failure = str(error)[:_MAX_REASON]
-            self._set(live, EndpointStatus.IN_SERVICE, **_NOTHING_NEXT, failure=failure)
+            await self._set(live, EndpointStatus.IN_SERVICE, **_NOTHING_NEXT, failure=failure)
             return
-        self._state.endpoints.put(following)
-        live.others = list(live.variants.values())
-        live.variants = new
-        await self._end_others(live)
-        self._set(live, EndpointStatus.IN_SERVICE)
+        await self._put(following)
+        live.leaving = list(live.variants.values())
+        live.variants, live.coming = new, []
+        await self._end_beside(live)
+        await self._set(live, EndpointStatus.IN_SERVICE)
 
     async def _resize(self, live: LiveEndpoint) -> None:
-        failure = ""
-        for state in self._record(live).next_variants:
+        """All variants grow first: if one cannot, all are as they were, their weights too."""
+        record = self._record(live)
+        kept, failure = record.next_variants, ""
+        for state in kept:
+            live.variants[state.name].desired_weight = state.weight
+            live.variants[state.name].tell(EndpointStatus.UPDATING)
+        try:
+            await _all_grown(live.variants, kept)
+        except StartFailed as error:
+            kept, failure = record.variants, str(error)[:_MAX_REASON]
+            await self._set(live, EndpointStatus.ROLLING_BACK)
+        for state in kept:
             variant = live.variants[state.name]
-            variant.desired_weight = state.weight
-            variant.tell(EndpointStatus.UPDATING)
-            try:
-                await variant.resize(state.instance_count)
-            except StartFailed as error:
-                failure = str(error)[:_MAX_REASON]
-                self._set(live, EndpointStatus.ROLLING_BACK)
-            else:
-                variant.weight = state.weight
-            variant.desired_weight = variant.weight
-            variant.tell("")
-        now = tuple(
-            VariantState(one.spec.name, one.weight, one.desired_count)
-            for one in live.variants.values()
+            variant.weight = variant.desired_weight = state.weight
+        await asyncio.gather(*(live.variants[one.name].shrink(one.instance_count) for one in kept))
+        for state in kept:
+            live.variants[state.name].tell("")
+        await self._set(
+            live, EndpointStatus.IN_SERVICE, variants=kept, next_variants=(), failure=failure
         )
-        self._set(live, EndpointStatus.IN_SERVICE, variants=now, next_variants=(), failure=failure)
 
     async def _delete(
         self, live: LiveEndpoint, gone: Callable[[], None], before: asyncio.Task[None] | None
@@ -169,41 +187,45 @@ class Deployments:
         if before is not None:
             await asyncio.wait({before})
         self._retire(live)  # also what a change has put into service at its very end
-        await self._end_others(live)
-        await self._strays.halt_all_of(live.name)
-        self._state.endpoints.remove(live.name)
+        await self._end_beside(live)
+
+        async def forget() -> None:
+            await self._strays.halt_all_of(live.name)
+            self._state.endpoints.remove(live.name)
+
+        await insist(forget, f"endpoint {live.name} cannot be deleted")
         self._events.of(live.name)("endpoint_status", text="Deleted")
         gone()
 
     # --- fleets ---------------------------------------------------------------------------------
 
     async def _bring_up(self, live: LiveEndpoint, record: EndpointRecord) -> dict[str, Variant]:
-        """Start all variants of a record as ``others``; they are returned when all serve.
+        """Start all variants of a record as ``coming``; they are returned when all serve.
 
         Raises StartFailed; then some may have started.
         """
         new = self._variants(record)
-        live.others = list(new.values())
-        for variant in live.others:
+        live.coming = list(new.values())
+        for variant in live.coming:
             variant.tell(EndpointStatus.CREATING)
-        starts = [new[state.name].resize(state.instance_count) for state in record.variants]
-        for outcome in await asyncio.gather(*starts, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-        for variant in live.others:
+        await _all_grown(new, record.variants)
+        for variant in live.coming:
             variant.tell("")
         return new
 
     def _retire(self, live: LiveEndpoint) -> None:
         """Let no variant take requests any more."""
-        live.others += live.variants.values()
+        live.leaving += live.variants.values()
         live.variants = {}
 
-    async def _end_others(self, live: LiveEndpoint) -> None:
-        for variant in live.others:
+    async def _end_beside(self, live: LiveEndpoint) -> None:
+        """End all variants but those that take requests."""
+        live.leaving += live.coming
+        live.coming = []
+        for variant in live.leaving:
             variant.tell(EndpointStatus.DELETING)
-        await asyncio.gather(*(variant.close() for variant in live.others))
-        live.others = []
+        await asyncio.gather(*(variant.close() for variant in live.leaving))
+        live.leaving = []
 
     def _variants(self, record: EndpointRecord) -> dict[str, Variant]:
         """The variants of a record, without instances."""
@@ -217,14 +239,13 @@ class Deployments:
         tell = self._events.of(endpoint.name, spec.name)
         words = Words(
             container=spec.container.shown,
-            log_arn=f"arn:aws:logs:{self._settings.region}:{self._settings.account}:log-group:"
-            f"/aws/sagemaker/Endpoints/{endpoint.name}",
+            log_arn=Names(self._settings.region, self._settings.account).log_group(endpoint.name),
             log_place=str(self._directory / f"{endpoint.name}.{spec.name}.*" / "log"),
         )
 
         def make_slot(number: int, changed: Callable[[], None], *, patient: bool) -> Slot:
             record = InstanceRecord(
-                id=f"{endpoint.name}.{spec.name}.{endpoint.generation}.{number}",
+                id=instance_id(endpoint.name, spec.name, endpoint.generation, number),
                 endpoint=endpoint.name,
                 variant=spec.name,
                 generation=endpoint.generation,
@@ -237,10 +258,16 @@ class Deployments:
                 return Instance(self._spec(record.id, spec), spec, self._around, words, heard)
 
             return Slot(
-                record, self._state.instances, make, heard, changed=changed, patient=patient
+                record,
+                self._state.instances,
+                make,
+                heard,
+                self._turns,
+                changed=changed,
+                patient=patient,
             )
 
-        return Variant(spec, weight, make_slot, self._settings, words, tell)
+        return Variant(spec, weight, make_slot, self._settings, words, tell, self._dice)
 
     def _spec(self, instance_id: str, spec: VariantSpec) -> InstanceSpec:
         return InstanceSpec(
@@ -258,11 +285,27 @@ class Deployments:
         assert record is not None
         return record
 
-    def _set(self, live: LiveEndpoint, status: str, **changes: Any) -> None:
+    async def _set(self, live: LiveEndpoint, status: EndpointStatus, **changes: Any) -> None:
         """Note an endpoint's new status, and what else is new of it."""
         changed = msgspec.structs.replace(
             self._record(live), status=status, modified=time.time(), **changes
         )
-        self._state.endpoints.put(changed)
+        await self._put(changed)
         text = f"{status}: {changed.failure}" if changed.failure else status
         self._events.of(live.name)("endpoint_status", text=text)
+
+    async def _put(self, record: EndpointRecord) -> None:
+        """Write a record, sooner or later; nobody else writes it until ``live.change`` is over."""
+
+        async def write() -> None:
+            self._state.endpoints.put(record)
+
+        await insist(write, f"the status of endpoint {record.name} cannot be noted")
+
+
+async def _all_grown(variants: Mapping[str, Variant], states: Iterable[VariantState]) -> None:
+    """Return when each has its instances. Raises StartFailed when all have been tried."""
+    starts = [variants[state.name].grow(state.instance_count) for state in states]
+    for outcome in await asyncio.gather(*starts, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

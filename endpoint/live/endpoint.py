@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+from collections.abc import Callable
 from typing import Any
 
 from endpoint.errors import ServiceUnavailable, ValidationError
@@ -17,13 +17,16 @@ from endpoint.specs import Mode
 class LiveEndpoint:
     """An endpoint. ``variants`` are those that take requests; an update replaces all at once.
 
-    ``others`` run beside them: they come up, or finish what they have.
+    Beside them run those that are ``coming`` up, and those that are ``leaving``: they finish what
+    they have. ``dice`` is from [0, 1) each time.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, dice: Callable[[], float]) -> None:
         self.name = name
         self.variants: dict[str, Variant] = {}
-        self.others: list[Variant] = []
+        self.coming: list[Variant] = []
+        self.leaving: list[Variant] = []
+        self._dice = dice
         # Creating, updating or deleting it; one at a time.
         self.change: asyncio.Task[None] | None = None
 
@@ -42,15 +45,21 @@ class LiveEndpoint:
 
     def shown(self) -> list[Variant]:
         """The variants for people: before any takes requests, those that come up."""
-        return list(self.variants.values()) or self.others
+        return list(self.variants.values()) or self.coming or self.leaving
 
     def all(self) -> list[Variant]:
         """All that have instances, or may have."""
-        return [*self.variants.values(), *self.others]
+        return [*self.variants.values(), *self.coming, *self.leaving]
 
-    def summary(self) -> list[dict[str, Any]]:
-        """The variants for ``GET /status``."""
-        return [variant.summary() for variant in self.shown()]
+    def summary(self, *, disk: bool) -> dict[str, list[dict[str, Any]]]:
+        """The variants for ``GET /status``; each is in one of the lists."""
+        shown = self.shown()
+        lists = {
+            "variants": shown,
+            "coming": [one for one in self.coming if one not in shown],
+            "leaving": [one for one in self.leaving if one not in shown],
+        }
+        return {key: [one.summary(disk=disk) for one in ones] for key, ones in lists.items()}
 
     def _variant_for(self, invocation: Invocation) -> Variant:
         wanted = invocation.target_variant
@@ -68,9 +77,7 @@ class LiveEndpoint:
         if len(self.variants) == 1:
             (only,) = self.variants.values()
             return only
-        name = pick(
-            [(one.spec.name, one.weight) for one in self.variants.values()], random.random()
-        )
+        name = pick([(one.spec.name, one.weight) for one in self.variants.values()], self._dice())
         if name is None:
             raise ServiceUnavailable(
                 f"No variant of endpoint {self.name} has a weight above 0; TargetVariant names one."

@@ -7,7 +7,7 @@ expiry, in a header that containers spell in two ways, and ends it by another he
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 from endpoint.invocation import Headers
 
@@ -62,6 +62,7 @@ def _value(headers: Headers, wanted: str) -> str:
 
 def _expiry(text: str) -> float:
     try:
-        return datetime.fromisoformat(text.partition("=")[2].strip()).timestamp()
+        expiry = datetime.fromisoformat(text.partition("=")[2].strip())
     except ValueError:
         return time.time() + _DEFAULT_SECONDS
+    return (expiry if expiry.tzinfo else expiry.replace(tzinfo=UTC)).timestamp()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 from collections.abc import Callable
 
@@ -14,6 +13,8 @@ from endpoint.events import Record
 from endpoint.fleets.fleet import FleetError
 from endpoint.instances.health import NotHealthy
 from endpoint.instances.instance import Instance, State
+from endpoint.live.files import remove_directory
+from endpoint.live.turns import Turns
 from endpoint.records import InstanceRecord
 from endpoint.state import Table
 
@@ -39,6 +40,7 @@ class Slot:
         table: Table[InstanceRecord],
         make: Callable[[], Instance],
         tell: Record,
+        turns: Turns,
         *,
         changed: Callable[[], None],
         patient: bool,
@@ -53,6 +55,7 @@ class Slot:
         self._table = table
         self._make = make
         self._tell = tell
+        self._turns = turns
         self._changed = changed
         self.instance = make()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -68,13 +71,16 @@ class Slot:
         await asyncio.shield(self._first)
 
     async def vacate(self, drain_seconds: float) -> None:
-        """Let the instance finish what it has, stop it, and remove all of it."""
+        """Let the instance finish what it has, stop it, and remove all of it.
+
+        Raises FleetError, StateError; the instance takes no requests then, but may run.
+        """
         await self._end_keeping()
         self.instance.drain()
         self._changed()
         await self.instance.drained(drain_seconds)
         await self.instance.stop()
-        await asyncio.to_thread(shutil.rmtree, self.instance.spec.directory, ignore_errors=True)
+        await remove_directory(self.instance.spec.directory)
         self._table.remove(self._record.id)
 
     async def halt(self) -> None:
@@ -98,7 +104,8 @@ class Slot:
         pause = 0.0
         while True:
             try:
-                await self._bring_up()
+                async with self._turns.one():
+                    await self._bring_up()
             except Exception as error:
                 if not isinstance(error, FleetError | NotHealthy | OSError):
                     log.exception("instance %s failed at its start", self._record.id)

@@ -1,14 +1,14 @@
-"""Instances of an earlier life of this process that nobody goes on with."""
+"""Instances that run, or have left files, although nobody in this process looks after them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable
 from pathlib import Path
 
 from endpoint.fleets.fleet import Fleet, InstanceSpec
+from endpoint.live.files import remove_directory
 from endpoint.records import InstanceRecord
 from endpoint.specs import NO_CONTAINER
 from endpoint.state import Table
@@ -31,28 +31,33 @@ class Strays:
         self._directory = directory
         self._stop_timeout_seconds = stop_timeout_seconds
 
-    async def halt(self, current: Mapping[str, Collection[int]]) -> None:
-        """Those that are in none of the generations that each endpoint has.
+    async def halt(self, expected: Collection[str]) -> None:
+        """All but the instances with these ids.
 
-        One that cannot be stopped is left to the next life.
+        One that cannot be stopped is left to the next life of this process.
         """
-        strays = [
-            record
-            for record in self._table.all()
-            if record.generation not in current.get(record.endpoint, ())
-        ]
-        outcomes = await asyncio.gather(*map(self._halt, strays), return_exceptions=True)
-        for record, outcome in zip(strays, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                log.error("instance %s cannot be stopped", record.id, exc_info=outcome)
-        await asyncio.to_thread(_remove_files, self._directory.glob("*.*.*.*"), current)
+        strays = [record for record in self._table.all() if record.id not in expected]
+        await asyncio.gather(*map(self._stop, strays), return_exceptions=True)
+        stay = {*expected, *(record.id for record in self._table.all())}
+        there = await asyncio.to_thread(lambda: list(self._directory.glob("*.*.*.*")))
+        left = [directory for directory in there if directory.name not in stay]
+        await asyncio.gather(*map(remove_directory, left))
 
     async def halt_all_of(self, endpoint: str) -> None:
-        """Those of one endpoint. Raises FleetError."""
+        """Those of one endpoint. Raises FleetError, StateError."""
         records = [record for record in self._table.all() if record.endpoint == endpoint]
-        await asyncio.gather(*map(self._halt, records))
+        await _all(map(self._stop, records))
+        await asyncio.gather(*(remove_directory(self._directory / one.id) for one in records))
 
-    async def _halt(self, record: InstanceRecord) -> None:
+    async def stop_all(self) -> int:
+        """All of a process that was killed; their files stay. Returns how many ran.
+
+        Raises FleetError, StateError, when all have been tried.
+        """
+        return sum(await _all(map(self._stop, self._table.all())))
+
+    async def _stop(self, record: InstanceRecord) -> bool:
+        """Whether it ran."""
         spec = InstanceSpec(
             id=record.id,
             container=NO_CONTAINER,
@@ -60,16 +65,21 @@ class Strays:
             directory=self._directory / record.id,
             memory_limit_bytes=None,
         )
-        found = await self._fleet.adopt(spec, record.handle)
-        if found is not None:
-            await found.stop(self._stop_timeout_seconds)
-        await asyncio.to_thread(shutil.rmtree, spec.directory, ignore_errors=True)
-        self._table.remove(record.id)
+        try:
+            found = await self._fleet.adopt(spec, record.handle)
+            if found is not None:
+                await found.stop(self._stop_timeout_seconds)
+            self._table.remove(record.id)
+        except Exception:
+            log.exception("instance %s cannot be stopped", record.id)
+            raise
+        return found is not None
 
 
-def _remove_files(directories: Iterable[Path], current: Mapping[str, Collection[int]]) -> None:
-    """Of instances that were stopped in order, so that nothing else tells of them."""
-    for directory in directories:
-        endpoint, _, generation, _ = directory.name.split(".", 3)
-        if not (generation.isdecimal() and int(generation) in current.get(endpoint, ())):
-            shutil.rmtree(directory, ignore_errors=True)
+async def _all(attempts: Iterable[Awaitable[bool]]) -> list[bool]:
+    """Raises the first error when all are done."""
+    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome is True for outcome in outcomes]

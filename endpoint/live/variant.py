@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import random
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from endpoint.api.backend import VariantSummary
 from endpoint.errors import ServiceUnavailable
 from endpoint.events import Record
 from endpoint.instances.container_client import Answer, ContainerLost, ContainerUnreachable
@@ -23,6 +22,9 @@ from endpoint.live.slot import Slot, StartFailed
 from endpoint.routing.places import Where, choose
 from endpoint.settings import EndpointSettings
 from endpoint.specs import Mode, Routing, VariantSpec
+from endpoint.variant_summary import VariantSummary
+
+log = logging.getLogger("modelyard.endpoint")
 
 # A request whose instances were all lost with it is given up after so many.
 _MOST_LOSSES = 3
@@ -49,7 +51,9 @@ class Variant:
         settings: EndpointSettings,
         words: Words,
         record: Record,
+        dice: Callable[[], float],
     ) -> None:
+        """``dice`` is from [0, 1) each time."""
         self.spec = spec
         self.weight = weight
         self.desired_weight = weight
@@ -59,6 +63,7 @@ class Variant:
         self._make_slot = make_slot
         self._settings = settings
         self._words = words
+        self._dice = dice
         self._slots: dict[int, Slot] = {}
         self._change = asyncio.Event()
         self._sessions = Sessions()
@@ -67,22 +72,26 @@ class Variant:
 
     # --- its instances --------------------------------------------------------------------------
 
-    async def resize(self, count: int) -> None:
-        """Have so many instances; returns when the new ones serve and the others are gone.
+    async def grow(self, count: int) -> None:
+        """Have so many instances or more; returns when the new ones serve.
 
         Raises StartFailed, and then what was started for it is gone.
         """
         self.desired_count = count
-        numbers = sorted(self._slots)
-        new = self._start_slots(count - len(numbers), patient=False)
+        before = len(self._slots)
+        new = self._start_slots(count - before, patient=False)
         try:
             for slot in new:
                 await slot.started()
         except StartFailed:
-            self.desired_count = len(numbers)
+            self.desired_count = before
             await self._vacate(new)
             raise
-        await self._vacate([self._slots[number] for number in numbers[count:]])
+
+    async def shrink(self, count: int) -> None:
+        """Have so many instances or fewer; returns when the others are gone."""
+        self.desired_count = count
+        await self._vacate([self._slots[number] for number in sorted(self._slots)[count:]])
 
     def fill(self, count: int) -> None:
         """Have so many instances sometime: requests that come before wait for the first."""
@@ -98,12 +107,12 @@ class Variant:
     async def halt(self) -> None:
         """Stop all instances; they are started again in another life of this process."""
         self._balancing.cancel()
-        await asyncio.gather(*(slot.halt() for slot in self._slots.values()))
+        await _end({slot: slot.halt() for slot in self._slots.values()})
 
     async def let_go(self) -> None:
         """Leave all instances running, to be found in another life of this process."""
         self._balancing.cancel()
-        await asyncio.gather(*(slot.let_go() for slot in self._slots.values()))
+        await _end({slot: slot.let_go() for slot in self._slots.values()})
 
     def serving(self) -> list[Instance]:
         """Instances that requests may be sent to."""
@@ -122,7 +131,7 @@ class Variant:
     async def _vacate(self, slots: Iterable[Slot]) -> None:
         drain = self._settings.invoke_timeout_seconds
         leaving = list(slots)
-        await asyncio.gather(*(slot.vacate(drain) for slot in leaving))
+        await _end({slot: slot.vacate(drain) for slot in leaving})
         for slot in leaving:
             del self._slots[slot.number]
 
@@ -177,7 +186,7 @@ class Variant:
         if self.spec.container.mode is Mode.MULTI and invocation.target_model is not None:
             return self._route(invocation.target_model, there)
         if self.spec.routing is Routing.RANDOM:
-            return random.choice(there)
+            return there[int(self._dice() * len(there))]
         return min(there, key=lambda instance: instance.requests)
 
     def _route(self, target: str, there: list[Instance]) -> Instance:
@@ -188,7 +197,7 @@ class Variant:
         if len(near) == 1:
             return near[0]
         places = [one.place(target, weighed=not near) for one in near or there]
-        name = choose(places, key=target, routing=self.spec.routing, dice=random.random())
+        name = choose(places, key=target, routing=self.spec.routing, dice=self._dice())
         return next(one for one in there if one.spec.id == name)
 
     async def _wait_for_change(self, deadline: float) -> None:
@@ -221,11 +230,19 @@ class Variant:
             status_since=self.status_since,
         )
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, *, disk: bool) -> dict[str, Any]:
         """This variant for ``GET /status``."""
         return {
             "name": self.spec.name,
             "weight": self.weight,
             "desired_instances": self.desired_count,
-            "instances": [slot.instance.summary() for slot in self._slots.values()],
+            "instances": [slot.instance.summary(disk=disk) for slot in self._slots.values()],
         }
+
+
+async def _end(ways: Mapping[Slot, Awaitable[None]]) -> None:
+    """Whatever becomes of it: what cannot be stopped now is on record, and stopped another time."""
+    outcomes = await asyncio.gather(*ways.values(), return_exceptions=True)
+    for slot, outcome in zip(ways, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            log.error("instance %s cannot be stopped now", slot.instance.spec.id, exc_info=outcome)

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,23 @@ from endpoint.objects.store import (
 
 SCHEME = "file://"
 
+_CALLS = 4  # looks at once; in threads of their own, for a folder over the network may hang
+
 
 class FileStore:
     """Files by URL. What follows ``file://`` is the path as it is: no character is escaped."""
 
     def __init__(self, extractions: Extractions) -> None:
         self._extractions = extractions
+        self._calls = ThreadPoolExecutor(_CALLS, "files")
 
-    async def head(self, url: str) -> ObjectInfo:
-        """Look at a file."""
-        return await asyncio.to_thread(_head, url)
+    async def head(self, url: str, *, patient: bool = True) -> ObjectInfo:
+        """Look at a file. It is never looked at twice: what a file system says is so."""
+        return await asyncio.get_running_loop().run_in_executor(self._calls, _head, url)
 
     async def has_prefix(self, url: str) -> None:
         """Raise StoreError unless it is a folder that can be listed."""
-        await asyncio.to_thread(_list, url)
+        await asyncio.get_running_loop().run_in_executor(self._calls, _list, url)
 
     async def extract(
         self, info: ObjectInfo, target: Path, limits: ArchiveLimits, room: Room
@@ -45,14 +49,15 @@ class FileStore:
         """Extract a file, which may be a zip too; returns the bytes of its files."""
         stop = threading.Event()
 
-        def work() -> int:
+        def work(room: Room) -> int:
             with _open(info) as file:
                 return extract_stream(file, target, limits, name=info.url, stop=stop, room=room)
 
-        return await self._extractions.run(work, stop.set, target)
+        return await self._extractions.run(work, room, stop.set, target)
 
     async def close(self) -> None:
-        """Nothing is open between calls."""
+        """End the threads, but for one that hangs."""
+        self._calls.shutdown(wait=False, cancel_futures=True)
 
 
 class _Unchanging(io.FileIO):

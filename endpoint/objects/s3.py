@@ -18,6 +18,7 @@ from archives.errors import Stopped
 from archives.extraction import ArchiveLimits, extract_stream
 from endpoint.objects.download import Download
 from endpoint.objects.extractions import Extractions
+from endpoint.objects.location import location
 from endpoint.objects.retrying import patiently
 from endpoint.objects.s3_errors import FAILURES, changed, status_of, store_error
 from endpoint.objects.store import (
@@ -60,9 +61,12 @@ class S3Store:
             "config": _config(_CALLS + _DOWNLOADS * connections),
         }
 
-    async def head(self, url: str) -> ObjectInfo:
-        """Look at an object."""
-        return await self._call(lambda: self._head(url))
+    async def head(self, url: str, *, patient: bool = True) -> ObjectInfo:
+        """Look at an object; only once unless ``patient``."""
+        if patient:
+            return await self._call(lambda: self._head(url))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._calls, self._head, url)
 
     async def has_prefix(self, url: str) -> None:
         """Raise StoreError unless a prefix can be listed."""
@@ -83,7 +87,7 @@ class S3Store:
         """Download an archive and extract it on the way; returns the bytes of its files."""
         download = self.download(info)
 
-        def work() -> int:
+        def work(room: Room) -> int:
             try:
                 return extract_stream(
                     download, target, limits, name=info.url, stop=download.stopped, room=room
@@ -91,7 +95,7 @@ class S3Store:
             finally:
                 download.close()
 
-        return await self._extractions.run(work, download.close, target)
+        return await self._extractions.run(work, room, download.close, target)
 
     async def close(self) -> None:
         """End connections and threads; whoever extracts must have been ended before."""
@@ -139,7 +143,7 @@ class S3Store:
                 raise ObjectMissing(f"there is no bucket {bucket}, so no {url}") from error
 
     def _list(self, url: str) -> None:
-        bucket, prefix = _place(url)
+        bucket, prefix = _place(location(url, ""))
         try:
             self._client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
         except FAILURES as error:

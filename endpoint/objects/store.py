@@ -47,8 +47,8 @@ Room = Callable[[int], None]
 class ObjectStore(Protocol):
     """Objects by URL: ``s3://bucket/key`` or ``file:///path``."""
 
-    async def head(self, url: str) -> ObjectInfo:
-        """Look at an object. Raises StoreError."""
+    async def head(self, url: str, *, patient: bool = True) -> ObjectInfo:
+        """Look at an object; only once unless ``patient``. Raises StoreError."""
 
     async def has_prefix(self, url: str) -> None:
         """Raise StoreError unless a prefix can be listed; it may be empty."""

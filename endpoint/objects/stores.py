@@ -44,9 +44,9 @@ class Stores:
             s3.SCHEME: s3_store,
         }
 
-    async def head(self, url: str) -> ObjectInfo:
-        """Look at an object."""
-        return await self._of(url).head(url)
+    async def head(self, url: str, *, patient: bool = True) -> ObjectInfo:
+        """Look at an object; only once unless ``patient``."""
+        return await self._of(url).head(url, patient=patient)
 
     async def has_prefix(self, url: str) -> None:
         """Raise StoreError unless a prefix can be listed."""

@@ -79,7 +79,7 @@ class Watch:
         """All instances. Raises DemoError when the endpoint does not answer."""
         since = self.events[-1]["number"] if self.events else 0
         try:
-            status = _get(f"{self._url}/status?since={since}")
+            status = _get(f"{self._url}/status?disk=1&since={since}")
         except (OSError, ValueError) as error:
             raise DemoError(f"the endpoint does not answer any more: {error}") from error
         self.events += status["events"]

@@ -14,9 +14,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from endpoint import process_tree
 from endpoint.local_s3 import LocalS3, LocalS3Error
-from endpoint.processes import kill_marked
+from endpoint.processes import tree
+from endpoint.processes.process import kill_marked
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "MOTO_PORT": "1"}
 
@@ -58,7 +58,7 @@ def test_it_is_an_s3_that_a_later_life_finds_again(tmp_path: Path) -> None:
         await second.stop()
         assert "exited" in await second.ended()
         assert await LocalS3.adopt(tmp_path, first.record) is None
-        assert process_tree.marked(str(tmp_path)) == []
+        assert tree.marked(str(tmp_path)) == []
 
     asyncio.run(main())
 

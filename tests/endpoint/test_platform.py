@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from botocore.exceptions import BotoCoreError
 from moto.server import ThreadedMotoServer
@@ -108,6 +109,23 @@ def test_people_see_what_runs_and_what_has_happened(tmp_path: Path) -> None:
             *("instance_started", "instance_started", "endpoint_status"),
             *("download", "load"),
         ]
+
+
+def test_people_see_models_that_are_only_on_disk_when_they_ask(tmp_path: Path) -> None:
+    with Yard(tmp_path) as yard:
+        for name in ("a", "b", "c"):
+            yard.add(f"{name}.tar.gz")
+        yard.endpoint(yard.variant(variables=environment(room=1)))
+        for name in ("a", "b", "c"):
+            yard.invoke(f"{name}.tar.gz")
+        (seen,) = httpx.get(f"{yard.url}/status", trust_env=False).json()["endpoints"]
+        (one,) = seen["variants"][0]["instances"]
+        assert [model["target"] for model in one["models"]] == ["c.tar.gz"]
+        assert one["disk"]["models"] == 3
+        (one,) = yard.instances()
+        assert {model["target"]: model["state"] for model in one["models"]} == {
+            "a.tar.gz": "on_disk", "b.tar.gz": "on_disk", "c.tar.gz": "loaded"
+        }  # fmt: skip
 
 
 def test_people_see_instances_of_an_endpoint_that_is_created(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from endpoint import process_tree
-from endpoint.process_log import KEPT_BYTES, ProcessLog
-from endpoint.processes import Process, kill_marked
+from endpoint.processes import memory, tree
+from endpoint.processes.log import KEPT_BYTES, ProcessLog
+from endpoint.processes.memory import Scanner
+from endpoint.processes.process import Process, kill_marked
 
 MIB = 1 << 20
 
@@ -95,7 +98,7 @@ def run(tmp_path: Path, code: str) -> Process:
 
 
 def lives(pid: int) -> bool:
-    seen = process_tree.look(pid)
+    seen = tree.look(pid)
     return seen is not None and not seen.dead
 
 
@@ -111,7 +114,10 @@ def nothing_is_left(tmp_path: Path) -> object:
     [
         ("raise SystemExit(7)", "exited with code 7"),
         ("pass", "exited with code 0"),
-        ("import os; os.kill(os.getpid(), 9)", "was killed by signal 9 (SIGKILL), perhaps by the kernel"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "was killed by signal 9 (SIGKILL), perhaps by the kernel",
+        ),
         ("import os; os.kill(os.getpid(), 11)", "was killed by signal 11 (SIGSEGV)"),
         ("import os; os.kill(os.getpid(), 40)", "was killed by signal 40 (unknown signal)"),
     ],
@@ -121,7 +127,7 @@ def test_how_it_ended_is_told_in_words(tmp_path: Path, code: str, words: str) ->
         process = run(tmp_path, code)
         assert words in await process.ended()
         assert not process.running
-        assert process_tree.look(process.pid) is None, "a zombie"
+        assert tree.look(process.pid) is None, "a zombie"
 
     asyncio.run(main())
 
@@ -253,7 +259,6 @@ def test_it_outlives_a_killed_parent_and_is_adopted(tmp_path: Path) -> None:
         process = Process.adopt(record, output=tmp_path / "log")
         assert process is not None
         assert process.record == record
-        assert process.memory_bytes() > 0
         ended = asyncio.create_task(process.ended())
         await process.stop(30)
         assert "ended" in await ended
@@ -298,10 +303,10 @@ def test_a_process_that_started_at_another_time_is_not_signalled(tmp_path: Path)
     async def main() -> None:
         started = Started(tmp_path, HANGS)
         await started.ready()
-        seen = process_tree.look(started.process.pid)
+        seen = tree.look(started.process.pid)
         assert seen is not None
-        recycled = process_tree.Seen(seen.pid, seen.started - 1, 0, 0, dead=False)
-        assert not process_tree.kill([recycled])
+        recycled = tree.Seen(seen.pid, seen.started - 1, 0, 0, dead=False)
+        assert not tree.kill([recycled])
         assert lives(seen.pid)
         await started.process.stop(30)
 
@@ -334,28 +339,123 @@ def test_the_end_of_one_does_not_touch_the_next_with_its_mark(tmp_path: Path) ->
     asyncio.run(main())
 
 
+async def memory_of(scanner: Scanner, process: Process) -> int:
+    """What it takes, asked now."""
+    scanner.watch(process.root)
+    await scanner.read()
+    return scanner.latest(process.root)
+
+
 def test_memory_that_children_share_counts_once(tmp_path: Path) -> None:
     async def main() -> None:
-        started = Started(tmp_path, SHARES_100_MIB_WITH_4_CHILDREN, tells=4)
+        scanner, started = Scanner(), Started(tmp_path, SHARES_100_MIB_WITH_4_CHILDREN, tells=4)
         await started.ready()
-        await asyncio.to_thread(started.process._memory.refresh)
-        assert 100 * MIB < started.process.memory_bytes() < 200 * MIB
+        assert 100 * MIB < await memory_of(scanner, started.process) < 200 * MIB
         await started.process.stop(0)
-        assert started.process.memory_bytes() == 0
+        assert await memory_of(scanner, started.process) == 0
+        await scanner.close()
 
     asyncio.run(main())
 
 
 def test_memory_of_a_child_that_ended_counts_no_more(tmp_path: Path) -> None:
     async def main() -> None:
-        started = Started(tmp_path, HAS_A_CHILD_OF_100_MIB)
+        scanner, started = Scanner(), Started(tmp_path, HAS_A_CHILD_OF_100_MIB)
         (child,) = await started.ready()
-        before = started.process.memory_bytes()
-        gone = process_tree.look(child)
+        before = await memory_of(scanner, started.process)
+        gone = tree.look(child)
         assert gone is not None
-        assert process_tree.kill([gone])
-        assert before - started.process.memory_bytes() > 90 * MIB
+        assert tree.kill([gone])
+        assert scanner.latest(started.process.root) == before, "nobody has asked"
+        assert before - await memory_of(scanner, started.process) > 90 * MIB
         await started.process.stop(0)
+        await scanner.close()
+
+    asyncio.run(main())
+
+
+def test_proc_is_read_once_for_all_who_ask_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = list[float]()
+    listed = os.listdir
+
+    def counting(path: str | Path) -> list[str]:
+        readings.append(time.monotonic())
+        return listed(path)
+
+    async def main() -> None:
+        scanner = Scanner()
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        one, two = Started(tmp_path / "a", HANGS), Started(tmp_path / "b", HANGS)
+        await asyncio.gather(one.ready(), two.ready())
+        scanner.watch(one.process.root)
+        scanner.watch(two.process.root)
+        monkeypatch.setattr(os, "listdir", counting)
+        await asyncio.gather(*(scanner.read() for _ in range(20)))
+        monkeypatch.undo()
+        assert len(readings) == 1
+        assert scanner.latest(one.process.root) > 0 < scanner.latest(two.process.root)
+        await asyncio.gather(one.process.stop(5), two.process.stop(5))
+        await scanner.close()
+
+    asyncio.run(main())
+
+
+def test_who_asks_while_proc_is_read_gets_a_later_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, listed, readings = threading.Event(), threading.Event(), os.listdir, list[int]()
+
+    def waiting(path: str | Path) -> list[str]:
+        readings.append(1)
+        begun.set()
+        assert go_on.wait(20)
+        return listed(path)
+
+    async def main() -> None:
+        scanner, started = Scanner(), Started(tmp_path, HANGS)
+        await started.ready()
+        scanner.watch(started.process.root)
+        monkeypatch.setattr(os, "listdir", waiting)
+        first = asyncio.create_task(scanner.read())
+        await asyncio.to_thread(begun.wait, 20)
+        later = [asyncio.create_task(scanner.read()) for _ in range(5)]
+        later[0].cancel()
+        assert scanner.latest(started.process.root) == 0, "does not wait"
+        go_on.set()
+        await asyncio.gather(first, *later[1:])
+        assert len(readings) == 2
+        monkeypatch.undo()
+        await started.process.stop(5)
+        await scanner.close()
+
+    asyncio.run(main())
+
+
+def test_a_stop_does_not_wait_for_a_reading_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, measured = threading.Event(), threading.Event(), memory._measure
+
+    def waiting(pid: int) -> memory._Measured:
+        begun.set()
+        assert go_on.wait(20)
+        return measured(pid)
+
+    async def main() -> None:
+        monkeypatch.setattr(memory, "_measure", waiting)
+        scanner, started = Scanner(), Started(tmp_path, HANGS)
+        await started.ready()
+        scanner.watch(started.process.root)
+        reading = asyncio.create_task(scanner.read())
+        await asyncio.to_thread(begun.wait, 20)
+        await started.process.stop(10)
+        assert not reading.done()
+        go_on.set()
+        await reading
+        await scanner.close()
 
     asyncio.run(main())
 

@@ -234,8 +234,8 @@ class User:
     # --- what runs ------------------------------------------------------------------------------
 
     def seen(self) -> Any:
-        """GET /status."""
-        return httpx.get(f"{self.url}/status", trust_env=False).json()
+        """GET /status, with all that is on the disks."""
+        return httpx.get(f"{self.url}/status?disk=1", trust_env=False).json()
 
     def instances(self, name: str = "ep") -> list[Any]:
         """Those of all variants of an endpoint, as GET /status has them."""

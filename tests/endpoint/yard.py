@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -83,6 +84,10 @@ class Yard(User):
 
         return asyncio.run_coroutine_threadsafe(do(), self.loop).result(WAIT_SECONDS)
 
+    def no_more_space(self, full: bool = True) -> None:
+        """Have the database refuse all changes, as it does on a disk that is full, or no more."""
+        self.call(lambda: self.state._database.execute(f"PRAGMA query_only = {int(full)}"))
+
     async def _serve(self) -> None:
         self.loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         # What only a log would tell.
@@ -90,7 +95,8 @@ class Yard(User):
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
         self.state = State(self.directory / "data" / STATE_FILE)
         fleet, stores = choice.make(self.settings, os.environ), Stores(self.settings, self._s3_url)
-        self.platform = Platform(self.settings, self.state, fleet, stores)
+        dice = random.Random(1).random  # shares of requests are the same every time
+        self.platform = Platform(self.settings, self.state, fleet, stores, dice)
         api = ApiServer(self.settings, self.state, self.platform)
         try:
             await self.platform.start()

@@ -242,6 +242,24 @@ def test_a_second_up_leaves_what_runs_and_adds_or_changes_the_folders_endpoint(
     assert shell.running().pid == pid
 
 
+def test_a_second_up_says_which_options_it_cannot_follow(shell: Shell) -> None:
+    shell.up("--no-s3", "--spill-requests", "7")
+    same = shell.run("up", "--detach", "--no-s3", "--spill-requests", "7")
+    assert (same.returncode, "ignored" in same.stderr) == (0, False)
+    other = shell.run(
+        *("up", "--detach", "--spill-requests", "4", "--s3-endpoint-url", "http://x"),
+        MODELYARD_UP_REGION="eu-west-1",
+    )
+    assert other.returncode == 0
+    told = [line for line in other.stderr.splitlines() if "ignored" in line]
+    then = "; `modelyard down` first to change it"
+    assert told == [
+        f"--region=eu-west-1 is ignored: it runs with us-east-1{then}",
+        f"--spill-requests=4 is ignored: it runs with 7{then}",
+        f"--s3-endpoint-url=http://x is ignored: it runs with AWS's{then}",
+    ]
+
+
 def test_a_killed_endpoint_is_followed_by_one_that_takes_over(shell: Shell) -> None:
     before = shell.up("--models", "models")
     assert shell.run("invoke", "models", "echo.tar.gz", "--data", "1").stdout == "1"
@@ -285,6 +303,35 @@ def test_down_can_be_repeated_and_forgets_when_asked(shell: Shell) -> None:
 def test_down_forgets_no_directory_that_is_not_ours(shell: Shell) -> None:
     assert shell.run("down", "--forget", "--data-dir", shell.models).returncode == 0
     assert (shell.models / "echo.tar.gz").exists()
+
+
+@pytest.mark.parametrize("theirs", ["lock", "notes.txt", "running.sh", "team/log"])
+def test_forgetting_leaves_what_is_somebody_elses(shell: Shell, theirs: str) -> None:
+    here = shell.directory / "project"
+    file = here / theirs
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    assert "no endpoint has run" in shell.run("down", "--forget", "--data-dir", here).stderr
+    shell.up("--no-s3", "--data-dir", here)
+    assert shell.run("down", "--data-dir", here).returncode == 0
+    done = shell.run("down", "--forget", "--data-dir", here)
+    assert done.returncode == 0 and "but for what is not ours" in done.stderr
+    assert [path for path in here.rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("theirs", ["log", "instances", "s3", "state.sqlite"])
+def test_a_directory_with_somebodys_own_under_a_name_of_ours_is_not_used(
+    shell: Shell, theirs: str
+) -> None:
+    here = shell.directory / "project"
+    here.mkdir()
+    (here / theirs).write_text("mine")
+    done = shell.run("up", "--detach", "--no-s3", "--data-dir", here)
+    assert done.returncode == 2
+    assert f"a {theirs} of somebody else; give an empty or a new --data-dir" in done.stderr
+    assert [path.name for path in here.iterdir()] == [theirs]
+    assert (here / theirs).read_text() == "mine"
 
 
 def test_in_the_foreground_a_signal_stops_the_endpoint_and_its_instances(shell: Shell) -> None:
@@ -340,6 +387,8 @@ def test_the_command_ends_when_the_endpoint_is_taken_down(shell: Shell) -> None:
         (["--no-s3", "--s3-endpoint-url", "http://x"], "not allowed with"),
         (["--data-dir", "/proc/none"], "/proc/none cannot be used"),
         (["--access-file", "none.json", "--no-s3"], "none.json"),
+        (["--host", "0.0.0.0", "--no-s3"], "open_to_all=true"),
+        (["--port", "70000"], "port=70000: it must be 65535 or less"),
     ],
 )
 def test_what_cannot_be_done_as_asked_is_told_and_nothing_runs(
@@ -350,6 +399,17 @@ def test_what_cannot_be_done_as_asked_is_told_and_nothing_runs(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert shell.processes() == []
+
+
+@pytest.mark.parametrize("command", [["up"], ["down"], ["invoke", "ep"]])
+@pytest.mark.parametrize(("name", "value"), [("PORT", "x"), ("FLEET", "moon")])
+def test_every_command_tells_of_settings_that_are_wrong(
+    shell: Shell, command: list[str], name: str, value: str
+) -> None:
+    done = shell.run(*command, **{f"MODELYARD_UP_{name}": value})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"modelyard {command[0]}: ")
+    assert f"='{value}': it must be " in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_port_that_is_in_use_is_told(shell: Shell) -> None:

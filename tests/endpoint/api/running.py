@@ -15,7 +15,6 @@ import msgspec
 import uvloop
 from botocore.config import Config
 
-from endpoint.api.backend import VariantSummary
 from endpoint.api.server import ApiServer
 from endpoint.errors import ResourceLimitExceeded, ValidationException
 from endpoint.invocation import Invocation, Reply
@@ -23,6 +22,7 @@ from endpoint.records import EndpointRecord, EndpointStatus, VariantState
 from endpoint.settings import EndpointSettings
 from endpoint.specs import ContainerSpec, VariantSpec, variants_of
 from endpoint.state import State
+from endpoint.variant_summary import VariantSummary
 from tests.endpoint.api.shapes import check_response
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class Backend:
         self.release: asyncio.Event | None = None
         self.checked: list[ContainerSpec] = []
         self.since: list[int] = []
+        self.with_disk: list[bool] = []
 
     async def check_container(self, container: ContainerSpec) -> None:
         self.checked.append(container)
@@ -110,8 +111,9 @@ class Backend:
             raise answer
         return answer
 
-    async def status(self, since: int) -> dict[str, Any]:
+    async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
         self.since.append(since)
+        self.with_disk.append(disk)
         return {"endpoints": [], "events": []}
 
     def _snapshot(self, config_name: str) -> dict[str, Any]:

@@ -71,7 +71,10 @@ def test_status_is_what_the_backend_says(api: RunningApi) -> None:
     assert (status, json.loads(body)) == (200, {"endpoints": [], "events": []})
     assert headers["content-type"] == "application/json"
     ask(api, "GET", "/status?since=17")
-    assert api.backend.since == [0, 17]
+    ask(api, "GET", "/status?since=1&disk=1")
+    assert (api.backend.since, api.backend.with_disk) == ([0, 17, 1], [False, False, True])
+    status, _, body = ask(api, "GET", "/status?disk=yes")
+    assert (status, json.loads(body)["Message"]) == (400, "disk='yes' must be 1, or 0.")
 
 
 @pytest.mark.parametrize("since", ["x", "-1", "", "1.5", "9" * 500])

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from endpoint.api.signatures import Access
 from endpoint.settings import EndpointSettings, SettingsError
 from tests.endpoint.api.requests import model
 from tests.endpoint.api.running import SESSION, RunningApi
@@ -27,6 +29,7 @@ KEYS: list[dict[str, Any]] = [
     {"access_key_id": "AKINVOKE", "actions": ["sagemaker:invokeendpoint"]},
     {"access_key_id": "AKREAD", "actions": ["sagemaker:Describe*", "sagemaker:List*"]},
     {"access_key_id": "AKANY", "target_models": ["*"]},
+    {"access_key_id": "AKSTATUS", "actions": ["sagemaker:GetStatus"]},
     {"access_key_id": "AKNOTHING", "actions": [], "target_models": []},
 ]
 SKEW = 15 * 60
@@ -89,12 +92,16 @@ def sent(
 
 
 def signed(
-    api: RunningApi, path: str = "/endpoints/ep/invocations", method: str = "POST", **more: str
+    api: RunningApi,
+    path: str = "/endpoints/ep/invocations",
+    method: str = "POST",
+    key: str = "AKALL",
+    **more: str,
 ) -> dict[str, str]:
-    """Headers of a request without a body, signed with the key that may do everything."""
+    """Headers of a request without a body, signed; by default with the key that may do all."""
     headers = {name.replace("_", "-"): value for name, value in more.items()}
     request = AWSRequest(method, api.url + path, headers)
-    SigV4Auth(Credentials("AKALL", "secret"), "sagemaker", "us-east-1").add_auth(request)
+    SigV4Auth(Credentials(key, "secret"), "sagemaker", "us-east-1").add_auth(request)
     return dict(request.headers.items())
 
 
@@ -245,6 +252,42 @@ def test_a_tenant_invokes_its_own_models_only(api: RunningApi) -> None:
     assert error_of(invoke, api, "AKTENANT")[0] == "AccessDeniedException"
 
 
+def test_a_key_that_is_for_models_only_may_not_touch_what_serves_them(api: RunningApi) -> None:
+    for key in ("AKTENANT", "AKANY"):
+        client = api.client("sagemaker", key=key)
+        assert error_of(client.create_model, **model())[0] == "AccessDeniedException"
+        assert error_of(client.delete_endpoint, EndpointName="ep")[0] == "AccessDeniedException"
+        headers = signed(api, "/status", "GET", key)
+        assert sent(api, headers, "/status")[:2] == (403, "AccessDeniedException")
+    assert sent(api, signed(api, "/status", "GET", "AKSTATUS"), "/status")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        (None, "MissingAuthenticationTokenException"),
+        (("AKALL", "AKOTHER"), "UnrecognizedClientException"),
+        (("us-east-1", "eu-west-1"), "InvalidSignatureException"),
+    ],
+)
+def test_of_whoever_has_no_key_no_body_is_awaited(
+    api: RunningApi, authorization: tuple[str, str] | None, code: str
+) -> None:
+    headers = {"Content-Length": str(20 << 20), "Expect": "100-continue", **signed(api)}
+    if authorization is None:
+        del headers["Authorization"]
+    else:
+        headers["Authorization"] = headers["Authorization"].replace(*authorization)
+    path = "/endpoints/ep/invocations"
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+        connection.putrequest("POST", path)
+        for header in headers.items():
+            connection.putheader(*header)
+        connection.endheaders()
+        answer = connection.getresponse()  # though nothing of the body has been sent
+        assert (answer.status, answer.headers["x-amzn-errortype"]) == (403, code)
+
+
 def test_a_pattern_for_any_model_still_asks_for_one(api: RunningApi) -> None:
     invoke(api, "AKANY", TargetModel="m")
     assert error_of(invoke, api, "AKANY")[0] == "AccessDeniedException"
@@ -299,6 +342,24 @@ def test_an_access_file_that_is_wrong_says_so_at_the_start(
         _start(tmp_path, file)
     assert str(file) in str(raised.value)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "example.org"])
+def test_a_host_that_others_reach_needs_keys_or_the_word_that_all_may_come(
+    host: str, tmp_path: Path
+) -> None:
+    settings = EndpointSettings(host=host)
+    with pytest.raises(SettingsError, match=r"host=.*access_file.*open_to_all=true"):
+        Access.load(settings, time.time)
+    Access.load(replace(settings, open_to_all=True), time.time)
+    file = tmp_path / "access.json"
+    file.write_text('{"keys": []}')
+    Access.load(replace(settings, access_file=str(file)), time.time)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_a_host_that_only_this_machine_reaches_needs_none(host: str) -> None:
+    Access.load(EndpointSettings(host=host), time.time)
 
 
 def test_an_access_file_that_is_not_there_says_so_at_the_start(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -69,10 +69,3 @@ async def invoked(container: Container, model: str, body: bytes) -> bytes:
         order = {"model_name": model, "url": container.path(directory)}
         (await http.post("/models", json=order)).raise_for_status()
         return (await http.post(f"/models/{model}/invoke", content=body)).content
-
-
-async def until(check: Callable[[], bool], within_seconds: float = 20) -> None:
-    """Return when it is true; asked often. TimeoutError if it takes too long."""
-    async with asyncio.timeout(within_seconds):
-        while not check():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.02)

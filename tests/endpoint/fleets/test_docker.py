@@ -8,17 +8,21 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 
-from endpoint.fleets import control_group
+from endpoint.fleets import control_group, docker_watch
 from endpoint.fleets.docker import DockerFleet
+from endpoint.fleets.docker_container import DockerContainer
 from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec
 from endpoint.settings import EndpointSettings
 from endpoint.specs import Mode
 from tests.podman import MULTI_MODEL, Podman, podman, volumes
 
-from .parts import MIB, client, healthy, invoked, put, spec, until
+from .parts import MIB, client, healthy, invoked, put, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -54,6 +58,14 @@ def with_own_serve(tmp_path: Path, code: str) -> Mapping[str, str]:
     return {"PATH": "/own:/usr/bin"}
 
 
+async def printed(container: DockerContainer, words: str) -> str:
+    """The end of its output, once these words are in it."""
+    async with asyncio.timeout(20):
+        while words not in (found := await container.last_words()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)
+    return found
+
+
 @pytest.mark.parametrize("network", ["bridge", "host"])
 def test_a_container_loads_models_from_where_the_endpoint_puts_them(
     settings: EndpointSettings, tmp_path: Path, network: str
@@ -66,18 +78,18 @@ def test_a_container_loads_models_from_where_the_endpoint_puts_them(
         await healthy(container)
         assert container.path(wanted.models / "a" / "model") == "/opt/ml/models/a/model"
         assert await invoked(container, "echo", b"hello") == b"hello"
-        await until(
-            lambda: "loaded in" in container.last_words() and container.memory() is not None
-        )
+        assert "loaded in" in await container.last_words()
+        assert container.memory() is None
+        assert (await container.measure()) == container.memory()
         pid = container._found.attrs["State"]["Pid"]
         assert control_group.used_bytes(pid, container._found.id)
         assert control_group.used_bytes(os.getpid(), container._found.id) is None
-        memory = container.memory()
+        memory = await container.measure()
         assert memory is not None
         assert 5 * MIB < memory.used < memory.limit == 512 * MIB
         await container.stop(20)
         assert await container.ended() == "exited with code 0"
-        assert "modelyard stopped" in container.last_words()
+        assert "modelyard stopped" in await container.last_words()
         assert await fleet.adopt(wanted, container.record) is None
         await fleet.close()
 
@@ -110,8 +122,7 @@ def test_what_the_platform_sets_wins(settings: EndpointSettings, tmp_path: Path)
             "SAGEMAKER_BIND_TO_PORT": "1",
         }
         container = await fleet.start(instance(tmp_path, environment=variables))
-        await until(lambda: "SAGEMAKER" in container.last_words())
-        lines = set(container.last_words().splitlines())
+        lines = set((await printed(container, "SAGEMAKER_SAFE")).splitlines())
         assert lines >= {
             "MINE=yes",
             "SAGEMAKER_BIND_TO_PORT=8080",
@@ -163,6 +174,82 @@ def test_one_whose_record_was_never_kept_is_removed(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_runs_in_a_container_cannot_change_models(
+    settings: EndpointSettings, tmp_path: Path, mode: Mode
+) -> None:
+    async def main() -> None:
+        fleet = DockerFleet(settings, {})
+        where = "/opt/ml/models" if mode is Mode.MULTI else "/opt/ml/model"
+        code = f"cat {where}/there; mv {where}/there {where}/swapped; touch {where}/new; exit 3"
+        wanted = instance(tmp_path, mode=mode, environment=with_own_serve(tmp_path, code))
+        models = wanted.models if mode is Mode.MULTI else wanted.single_model
+        await asyncio.to_thread(models.mkdir, parents=True)
+        (models / "there").write_text("seen\n")
+        container = await fleet.start(wanted)
+        assert await container.ended() == "exited with code 3"
+        words = await container.last_words()
+        assert "seen" in words
+        assert words.count("Read-only file system") == 2
+        assert [path.name for path in models.iterdir()] == ["there"]
+        await container.stop(5)
+        await fleet.close()
+
+    asyncio.run(main())
+
+
+def test_the_engine_is_asked_once_a_second_however_many_containers_run(
+    settings: EndpointSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[str]()
+    send = HTTPAdapter.send
+
+    def counting(self: HTTPAdapter, request: PreparedRequest, *args: Any, **more: Any) -> Response:
+        calls.append(f"{request.method} {request.path_url}")
+        return send(self, request, *args, **more)
+
+    async def main() -> None:
+        fleet = DockerFleet(settings, {})
+        variables = with_own_serve(tmp_path, "trap 'exit 0' TERM; sleep 1000 & wait")
+        names = ("a", "b", "c")
+        running = [
+            await fleet.start(instance(tmp_path, name, environment=variables)) for name in names
+        ]
+        monkeypatch.setattr(HTTPAdapter, "send", counting)
+        async with asyncio.timeout(30):
+            while len(calls) < 3:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        assert all("/containers/json" in call for call in calls), calls
+        await asyncio.gather(*(container.stop(5) for container in running))
+        await fleet.close()
+
+    asyncio.run(main())
+
+
+def test_a_look_that_fails_in_any_way_is_told_and_the_next_one_sees_the_end(
+    settings: EndpointSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failing(client: object) -> set[str]:
+        monkeypatch.undo()
+        raise KeyError("Id")
+
+    async def main() -> None:
+        fleet = DockerFleet(settings, {})
+        monkeypatch.setattr(docker_watch, "_running", failing)
+        variables = with_own_serve(tmp_path, "exit 3")
+        container = await fleet.start(instance(tmp_path, environment=variables))
+        async with asyncio.timeout(20):
+            assert await container.ended() == "exited with code 3"
+        assert "cannot be looked at" in caplog.text
+        await container.stop(5)
+        await fleet.close()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -180,7 +267,7 @@ def test_how_it_ended_is_told_with_its_last_words(
         variables = with_own_serve(tmp_path, f'sh -c "{code.replace("$", chr(92) + "$")}"; exit $?')
         container = await fleet.start(instance(tmp_path, environment=variables))
         assert words in await container.ended()
-        assert container.last_words().startswith("no luck")
+        assert (await container.last_words()).startswith("no luck")
         await container.stop(5)
         await container.stop(5)
         await fleet.close()
@@ -209,7 +296,7 @@ def test_one_that_ignores_sigterm_is_killed(settings: EndpointSettings, tmp_path
         fleet = DockerFleet(settings, {})
         variables = with_own_serve(tmp_path, "trap '' TERM; echo deaf; while :; do sleep 1; done")
         container = await fleet.start(instance(tmp_path, environment=variables))
-        await until(lambda: container.last_words() == "deaf")
+        await printed(container, "deaf")
         await container.stop(1)
         assert "SIGKILL" in await container.ended()
         await fleet.close()

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from endpoint import process_tree
+from endpoint.fleets.control_group import limit_bytes
 from endpoint.fleets.fleet import FleetError, ImageError
 from endpoint.fleets.local import LocalFleet
 from endpoint.fleets.ports import Ports, free_blocks, is_free
-from endpoint.processes import kill_marked
+from endpoint.processes import tree
+from endpoint.processes.process import kill_marked
 from endpoint.settings import EndpointSettings
 from endpoint.specs import Mode
 
@@ -55,12 +56,13 @@ def test_serve_loads_models_from_where_the_endpoint_puts_them(tmp_path: Path) ->
         container = await local.start(spec(tmp_path))
         await healthy(container)
         assert await invoked(container, "echo", b"hello") == b"hello"
-        memory = container.memory()
+        memory = await container.measure()
+        assert container.memory() == memory
         assert 5 * MIB < memory.used < memory.limit == 512 * MIB
         await container.stop(30)
         assert await container.ended() == "exited with code 0"
-        assert "modelyard stopped" in container.last_words()
-        assert process_tree.marked(str(tmp_path / "one")) == []
+        assert "modelyard stopped" in await container.last_words()
+        assert tree.marked(str(tmp_path / "one")) == []
         await local.close()
 
     asyncio.run(main())
@@ -89,7 +91,7 @@ def environment_of(tmp_path: Path, mode: Mode, **variables: str) -> dict[str, st
         container = await local.start(spec(tmp_path, mode=mode, environment=variables))
         assert await container.ended() == "exited with code 0"
         await local.close()
-        return container.last_words()
+        return (tmp_path / "one" / "log").read_text()
 
     found: dict[str, str] = json.loads(asyncio.run(main()))
     return found
@@ -146,13 +148,55 @@ def test_the_image_may_have_any_name(tmp_path: Path) -> None:
     asyncio.run(fleet("python3 -m x").check(spec(tmp_path, image="").container))
 
 
-def test_a_file_that_is_no_program_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [b"\0garbage", b"", b"#!", b"#!/no/such/interpreter -x\n"])
+def test_a_file_that_is_no_program_is_told_before_there_is_an_endpoint(
+    tmp_path: Path, start: bytes
+) -> None:
     async def main() -> None:
         program = tmp_path / "program"
-        program.write_bytes(b"\0garbage")
+        program.write_bytes(start)
         program.chmod(0o755)
-        with pytest.raises(FleetError, match="instance one cannot be started"):
-            await fleet(str(program)).start(spec(tmp_path))
+        with pytest.raises(ImageError, match="no such command that can be run"):
+            await fleet(str(program)).check(spec(tmp_path).container)
+
+    asyncio.run(main())
+
+
+def test_a_program_that_the_kernel_refuses_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        program = tmp_path / "program"
+        program.write_bytes(b"\x7fELF, or so it says")
+        program.chmod(0o755)
+        words = f"instance one cannot be started: '{program} -x': .*Exec format error"
+        with pytest.raises(FleetError, match=words):
+            await fleet(f"{program} -x").start(spec(tmp_path))
+
+    asyncio.run(main())
+
+
+def test_a_script_that_prints_nothing_is_named(tmp_path: Path) -> None:
+    async def main() -> None:
+        script = tmp_path / "script"
+        script.write_text("#!/bin/sh\nexit 4\n")
+        script.chmod(0o755)
+        local = fleet(f"{script} --serve")
+        container = await local.start(spec(tmp_path))
+        assert await container.ended() == "exited with code 4"
+        assert await container.last_words() == f"'{script} --serve' printed nothing"
+        await local.close()
+
+    asyncio.run(main())
+
+
+def test_without_a_limit_it_may_take_what_this_process_may(tmp_path: Path) -> None:
+    async def main() -> None:
+        local = fleet()
+        container = await local.start(spec(tmp_path, memory_limit_bytes=None))
+        page = os.sysconf("SC_PAGE_SIZE")
+        machine = page * os.sysconf("SC_PHYS_PAGES")
+        assert container.memory().limit == min(machine, limit_bytes() or machine)
+        await container.stop(5)
+        await local.close()
 
     asyncio.run(main())
 
@@ -215,7 +259,9 @@ def test_one_that_ends_at_once_tells_why(tmp_path: Path) -> None:
         local = fleet()
         container = await local.start(spec(tmp_path, environment={"MODELYARD_QUEUE_SIZE": "0"}))
         assert await container.ended() == "exited with code 2"
-        assert "queue_size" in container.last_words()
+        words = await container.last_words()
+        assert "container.entrypoint' printed:\n" in words
+        assert "queue_size" in words
         await container.stop(30)
         await local.close()
 
@@ -252,7 +298,7 @@ def test_a_hanging_load_and_what_it_forked_end_with_the_instance(tmp_path: Path)
             await container.stop(0.5)
             await asyncio.wait([loading])
             assert loading.exception() or loading.result().status_code >= 500
-        assert process_tree.marked(str(tmp_path / "one")) == []
+        assert tree.marked(str(tmp_path / "one")) == []
         await local.close()
 
     asyncio.run(main())
@@ -306,9 +352,9 @@ def test_one_whose_record_was_never_kept_is_ended(tmp_path: Path) -> None:
         record = await asyncio.to_thread(killed_endpoint, tmp_path)
         local = fleet()
         assert await local.adopt(spec(tmp_path, "another"), {}) is None
-        assert process_tree.look(int(record["pid"])) is not None
+        assert tree.look(int(record["pid"])) is not None
         assert await local.adopt(spec(tmp_path), {}) is None
-        left = process_tree.look(int(record["pid"]))
+        left = tree.look(int(record["pid"]))
         assert left is None or left.dead
         await local.close()
 

@@ -53,15 +53,19 @@ class Gate:
         self._store = store
         self.open = asyncio.Event()
         self.open.set()
+        self.answers = asyncio.Event()  # cleared: nobody learns anything of an object
+        self.answers.set()
         self.began = asyncio.Event()
         self.heads: list[str] = []
         self.downloads: list[str] = []
+        self.before_download: Callable[[], None] = lambda: None
         self.close = store.close
         self.has_prefix = store.has_prefix
 
-    async def head(self, url: str) -> ObjectInfo:
+    async def head(self, url: str, *, patient: bool = True) -> ObjectInfo:
         self.heads.append(url)
-        return await self._store.head(url)
+        await self.answers.wait()
+        return await self._store.head(url, patient=patient)
 
     async def extract(
         self, info: ObjectInfo, target: Path, limits: ArchiveLimits, room: Room
@@ -69,6 +73,7 @@ class Gate:
         self.downloads.append(info.url)
         self.began.set()
         await self.open.wait()
+        self.before_download()
         return await self._store.extract(info, target, limits, room)
 
 
@@ -164,14 +169,14 @@ class Up:
 
     def states(self) -> dict[str, str]:
         """How far each is, as ``GET /status`` says."""
-        return {one["target"]: one["state"] for one in self.models.summary()["models"]}
+        return {one["target"]: one["state"] for one in self.models.summary(disk=True)["models"]}
 
     def on_disk(self) -> list[str]:
         return sorted(entry["target"] for entry in _entries(self.instance.spec.models))
 
     def told(self, kind: str) -> list[str]:
         """The models of all events of a kind."""
-        return [event["target"] for event in self.events.since(0) if event["kind"] == kind]
+        return [event.target for event in self.events.since(0) if event.kind == kind]
 
     async def until(self, seen: Callable[[], bool]) -> None:
         """Return when something is so of which nobody is told."""
@@ -214,7 +219,13 @@ async def up(
     async with open_session() as session:
         store = Gate(Stores(chosen))
         around = Surroundings(chosen, fleet, store, session)
-        spec = InstanceSpec("i-1", definition, "ml.m5.large", place / "instance", None)
+        spec = InstanceSpec(
+            "i-1",
+            definition,
+            "ml.m5.large",
+            place / "instance",
+            chosen.instance_memory_bytes or None,
+        )
         instance = Instance(spec, variant, around, WORDS, events.of("e", "v", "i-1"))
         try:
             kept = await instance.start(handle)

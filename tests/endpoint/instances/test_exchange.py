@@ -56,6 +56,22 @@ def test_a_models_own_404_is_handed_on(tmp_path: Path) -> None:
         }
         assert one.loaded() == ["a", "b"]
         assert await one.says("b") == "b"
+        assert one.count("load") == 2  # the container was asked, and nobody had to wait for a load
+
+    on_instance(test, tmp_path)
+
+
+@pytest.mark.parametrize("do", ["answer", "garbage", "break"])
+def test_a_container_that_cannot_describe_a_model_is_told_to_load_it(
+    tmp_path: Path, do: str
+) -> None:
+    async def test(one: Up) -> None:
+        await use(one, "a")
+        one.stub.rule("get", do, status=500)
+        one.stub.rule("invoke", "answer", status=404, text="no such row", times=1)
+        assert (await one.model_error("a")).original == "no such row"
+        one.stub.forget(id_of(one, "a"))
+        assert await one.says("a") == "a"
 
     on_instance(test, tmp_path)
 
@@ -88,6 +104,18 @@ def test_a_507_to_a_request_with_nobody_to_unload_is_handed_on(tmp_path: Path) -
         error = await one.model_error("a")
         assert (error.original_status, error.original) == (507, "CUDA OOM")
         assert one.loaded() == ["a"]
+
+    on_instance(test, tmp_path)
+
+
+def test_a_model_that_always_answers_507_unloads_two_others_for_a_request_at_most(
+    tmp_path: Path,
+) -> None:
+    async def test(one: Up) -> None:
+        await use(one, "abcde")
+        one.stub.rule("invoke", "answer", model=id_of(one, "e"), status=507)
+        assert (await one.model_error("e")).original_status == 507
+        assert one.loaded() == ["c", "d", "e"]
 
     on_instance(test, tmp_path)
 

@@ -136,6 +136,38 @@ def test_with_nobody_to_unload_it_is_a_model_error_507_with_the_containers_words
     on_instance(test, tmp_path, stub={"room": 0})
 
 
+def test_a_model_that_does_not_fit_alone_is_not_tried_again_until_its_object_changes(
+    tmp_path: Path,
+) -> None:
+    async def test(one: Up) -> None:
+        await use(one, "ab")
+        one.put("big", "1")
+        one.stub.rule("load", "answer", status=507)
+        assert "larger instance" in (await one.model_error("big")).message
+        assert one.loaded() == []
+        one.stub.release()
+        await use(one, "ab")
+        loads = one.count("load")
+        for _ in range(3):
+            assert (await one.model_error("big")).original_status == 507
+        assert (one.count("load"), one.loaded()) == (loads, ["a", "b"])
+        one.put("big", "2")
+        assert await one.says("big") == "2"
+
+    on_instance(test, tmp_path, failed_load_seconds=0.0)
+
+
+def test_a_model_that_was_refused_beside_others_is_tried_again_soon(tmp_path: Path) -> None:
+    async def test(one: Up) -> None:
+        await use(one, "a")
+        one.put("b")
+        one.stub.rule("unload", "answer", status=500, times=1)
+        assert (await one.model_error("b")).original_status == 507
+        assert await one.says("b") == "b"
+
+    on_instance(test, tmp_path, stub={"room": 1}, failed_load_seconds=0.0)
+
+
 def test_all_who_wait_in_vain_are_told_and_nobody_waits_for_ever(tmp_path: Path) -> None:
     async def test(one: Up) -> None:
         for name in "abcd":
@@ -215,11 +247,11 @@ def test_a_load_that_is_given_up_leaves_its_victim_as_it_should_be(tmp_path: Pat
 
 def test_models_are_unloaded_when_memory_is_over_the_threshold(tmp_path: Path) -> None:
     async def test(one: Up) -> None:
-        await use(one, "abc")  # the machine always takes more than that
+        await use(one, "abc")  # the container itself takes more than that
         assert one.loaded() == ["c"]
         assert one.told("unload") == ["a", "b"]
 
-    on_instance(test, tmp_path, memory_threshold_percent=-1)
+    on_instance(test, tmp_path, memory_threshold_percent=1, instance_memory_bytes=200 << 20)
 
 
 def test_models_stay_while_memory_is_below_the_threshold(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from endpoint.errors import ModelError, ValidationError
+from endpoint.errors import InternalDependency, ModelError, ModelNotReady, ValidationError
+from endpoint.instances import model_files
 from endpoint.routing.places import Where
 from tests.endpoint.instances.parts import Up, on_instance
 
@@ -219,6 +220,59 @@ def test_a_store_that_is_not_there_for_a_while_takes_no_model_away(tmp_path: Pat
     on_instance(test, tmp_path, object_check_seconds=0.0)
 
 
+def test_an_object_that_is_overwritten_during_its_download_is_downloaded_anew(
+    tmp_path: Path,
+) -> None:
+    async def test(one: Up) -> None:
+        one.put("a", "0")
+        versions = ["1", "2"]
+
+        def overwrite() -> None:
+            if versions:
+                one.put("a", versions.pop(0))
+
+        one.store.before_download = overwrite
+        assert await one.says("a") == "2"
+        assert len(one.store.downloads) == 3
+        assert one.told("load_failed") == []
+
+    on_instance(test, tmp_path)
+
+
+def test_an_object_that_is_overwritten_again_and_again_is_worth_another_try(tmp_path: Path) -> None:
+    async def test(one: Up) -> None:
+        one.put("a")
+        one.store.before_download = lambda: one.put("a")
+        error = await one.fails("a")
+        assert isinstance(error, InternalDependency)
+        assert "changed" in error.message
+        one.store.before_download = lambda: None
+        await use(one, "a")
+
+    on_instance(test, tmp_path)
+
+
+def test_a_store_that_does_not_answer_keeps_no_model_on_the_disk_from_its_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_files, "_PATIENCE_SECONDS", 0.2)
+
+    async def test(one: Up) -> None:
+        for name in "abc":
+            one.put(name)
+        await use(one, "abc")
+        for name in "abc":
+            one.models.withdraw(name, "in a test")
+        await one.until(lambda: one.loaded() == [])
+        heads = len(one.store.heads)
+        one.store.answers.clear()
+        await use(one, "abc")
+        assert len(one.store.heads) == heads + 1  # for the others it was not asked again
+        one.store.answers.set()
+
+    on_instance(test, tmp_path, object_check_seconds=0.0)
+
+
 # --- ModelCacheSetting=Disabled -----------------------------------------------------------------
 
 
@@ -247,7 +301,7 @@ def test_without_a_cache_many_at_once_are_served_all_the_same(tmp_path: Path) ->
         await asyncio.gather(*(user(number) for number in range(20)))
         await one.until(lambda: not one.models.residents())
         assert one.loaded() == one.on_disk() == []
-        assert one.models.summary()["disk"]["used"] == 0
+        assert one.models.summary(disk=False)["disk"]["used"] == 0
 
     on_instance(test, tmp_path, keep=False)
 
@@ -260,6 +314,22 @@ def test_without_a_cache_a_model_whose_client_gave_up_does_not_stay(tmp_path: Pa
         one.stub.release()
         await one.until(lambda: one.told("delete") == ["a"])
         assert one.loaded() == []
+
+    on_instance(test, tmp_path, keep=False, invoke_timeout_seconds=0.2)
+
+
+def test_without_a_cache_a_model_waits_for_the_client_that_was_told_to_come_again(
+    tmp_path: Path,
+) -> None:
+    async def test(one: Up) -> None:
+        one.put("a")
+        one.stub.rule("load", "hang")
+        assert isinstance(await one.fails("a", seconds=0.2), ModelNotReady)
+        one.stub.release()
+        await one.until(lambda: one.states() == {"a": "loaded"})
+        await use(one, "a")
+        await one.until(lambda: one.told("delete") == ["a"])
+        assert (one.count("load"), len(one.store.downloads)) == (1, 1)
 
     on_instance(test, tmp_path, keep=False)
 
@@ -346,7 +416,7 @@ def test_when_all_on_a_full_disk_are_in_memory_one_is_unloaded_for_it(tmp_path: 
         await use(one, "abac")
         assert one.loaded() == ["a", "c"]
         assert one.on_disk() == ["a", "c"]
-        assert one.models.summary()["disk"]["used"] <= 250 * KB
+        assert one.models.summary(disk=False)["disk"]["used"] <= 250 * KB
 
     on_instance(test, tmp_path, disk_bytes=250 * KB)
 
@@ -440,6 +510,22 @@ def test_a_withdrawn_copy_that_is_wanted_again_in_time_stays(tmp_path: Path) -> 
         assert await running == "a"
         await use(one, "a")
         assert one.count("unload") == 0
+
+    on_instance(test, tmp_path)
+
+
+def test_a_copy_whose_unload_broke_off_gets_requests_again(tmp_path: Path) -> None:
+    async def test(one: Up) -> None:
+        one.put("a")
+        await use(one, "a")
+        one.stub.rule("unload", "break")
+        one.models.withdraw("a", "in a test")
+        await one.saw("unload")
+        await one.until(lambda: one.models.where("a") is Where.LOADED)
+        one.stub.release()
+        await use(one, "a")
+        one.models.withdraw("a", "in a test")
+        await one.until(lambda: one.told("copy_withdrawn") == ["a"])
 
     on_instance(test, tmp_path)
 

@@ -57,6 +57,26 @@ def test_more_instances_that_do_not_come_up_leave_the_endpoint_as_it_was(tmp_pat
         assert "FailureReason" not in yard.describe()
 
 
+def test_if_one_variant_cannot_grow_all_are_as_they_were(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    command = f'sh -c \'test -z "$FAILS" || test ! -e {gone} && exec $0 "$@"\' '
+    with Yard(tmp_path, local_command=command + running.COMMAND) as yard:
+        yard.add("m.tar.gz")
+        yard.endpoint(yard.variant("a"), yard.variant("b", variables={"FAILS": "1"}))
+        before = sorted(yard.processes())
+        gone.touch()
+        yard.change(
+            ("a", {"DesiredInstanceCount": 2, "DesiredWeight": 5}),
+            ("b", {"DesiredInstanceCount": 2, "DesiredWeight": 7}),
+        )
+        yard.wait("endpoint_in_service")
+        assert "exited with code 1" in yard.describe()["FailureReason"]
+        for variant in yard.describe()["ProductionVariants"]:
+            assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"]) == (1, 1)
+            assert (variant["CurrentWeight"], variant["DesiredWeight"]) == (1.0, 1.0)
+        assert sorted(yard.processes()) == before
+
+
 def test_an_update_shifts_all_requests_to_new_containers_and_none_fails(yard: Yard) -> None:
     yard.add("m.tar.gz", says="from elsewhere", to="elsewhere")
     yard.endpoint(yard.variant(instances=2))

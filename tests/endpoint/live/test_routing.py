@@ -68,7 +68,7 @@ def test_a_copy_that_cannot_be_had_is_tried_now_and_then_and_costs_no_request(
             seen.more(300)
         seen.check()
         assert {reply.json["pid"] for reply in seen.replies} == {pid}
-        assert len(yard.events("spill")) < 5
+        assert len(yard.events("spill")) < 20  # and not with each of the requests
 
 
 def test_one_instance_never_spills(tmp_path: Path) -> None:

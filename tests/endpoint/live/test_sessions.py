@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,6 +46,22 @@ def test_an_expired_session_belongs_to_nobody() -> None:
     sessions = Sessions()
     sessions.note(NEW, tuple(begun("abc", -1)), "one")
     assert sessions.instance("abc") is None
+
+
+def test_an_expiry_without_a_zone_is_universal_time_wherever_the_endpoint_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        past = (datetime.now(UTC) - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S")
+        sessions = Sessions()
+        header = ("X-Amzn-SageMaker-New-Session-Id", f"abc; Expires={past}")
+        sessions.note(NEW, (header,), "one")
+        assert sessions.instance("abc") is None
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_expiry_that_nobody_can_read_is_not_now() -> None:

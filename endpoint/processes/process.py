@@ -17,10 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from endpoint import process_tree
-from endpoint.process_log import ProcessLog
-from endpoint.process_memory import TreeMemory
-from endpoint.process_tree import Seen
+from endpoint.processes import tree
+from endpoint.processes.log import ProcessLog
+from endpoint.processes.tree import Seen
 
 log = logging.getLogger("modelyard.processes")
 
@@ -30,8 +29,9 @@ UPKEEP_SECONDS = 5.0
 
 _ROUNDS = 10
 
-# Of their own: the loop's threads may all be busy with downloads when a process dies.
-_THREADS = ThreadPoolExecutor(2, thread_name_prefix="modelyard-processes")
+# Of their own: the loop's threads may all be busy with downloads when a process dies. As many as
+# may wait for processes that do not die.
+_THREADS = ThreadPoolExecutor(8, thread_name_prefix="modelyard-processes")
 
 # What Python ignores, and so its children would; as ``subprocess`` does it.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -42,17 +42,16 @@ class Process:
 
     def __init__(self, seen: Seen, mark: str, output: Path, pidfd: int) -> None:
         self.pid = seen.pid
+        self.root = seen.pid, seen.started
         self.record: Record = {
             "pid": seen.pid,
             "started": seen.started,
-            "boot": process_tree.boot(),
+            "boot": tree.boot(),
             "mark": mark,
         }
-        self._seen = seen
         self._mark = mark
         self._pidfd = pidfd
         self._log = ProcessLog(output)
-        self._memory = TreeMemory(seen.pid, seen.started)
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._burial: asyncio.Task[None] | None = None
@@ -71,12 +70,12 @@ class Process:
         path = shutil.which(command[0], path=environment.get("PATH"))
         if path is None:
             raise FileNotFoundError(f"{command[0]} is not there or cannot be run")
-        mark = process_tree.own_mark(mark)
+        mark = tree.own_mark(mark)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawn(
             path,
             list(command),
-            {**environment, process_tree.MARK: mark},
+            {**environment, tree.MARK: mark},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(output), flags, 0o644),
@@ -86,7 +85,7 @@ class Process:
             setsigmask=(),
             setsigdef=_IGNORED_BY_PYTHON,
         )
-        seen = process_tree.look(pid)
+        seen = tree.look(pid)
         assert seen is not None  # it is our child, and nobody has waited for it
         return cls(seen, mark, output, os.pidfd_open(pid))
 
@@ -94,13 +93,13 @@ class Process:
     def adopt(cls, record: Record, *, output: Path) -> Process | None:
         """The process of a record, or None if it does not run any more."""
         pid = int(record.get("pid", 0))
-        if pid <= 0 or record.get("boot") != process_tree.boot():
+        if pid <= 0 or record.get("boot") != tree.boot():
             return None
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return None
-        seen = process_tree.look(pid)  # only now: nobody else can get the pid from here on
+        seen = tree.look(pid)  # only now: nobody else can get the pid from here on
         if seen is None or seen.dead or seen.started != record.get("started"):
             os.close(pidfd)
             return None
@@ -127,10 +126,6 @@ class Process:
             await self._loop.run_in_executor(_THREADS, self._kill_tree)
             await self.ended()
 
-    def memory_bytes(self) -> int:
-        """What it and all that it started take now; blocks for milliseconds."""
-        return self._memory.read()
-
     def last_words(self) -> str:
         """The end of what it printed."""
         return self._log.last_words()
@@ -146,7 +141,6 @@ class Process:
     async def _keep_up(self) -> None:
         while True:
             try:
-                await self._loop.run_in_executor(_THREADS, self._memory.refresh)
                 await self._loop.run_in_executor(_THREADS, self._log.shorten)
             except OSError as error:
                 log.warning("the log of process %d cannot be cut: %s", self.pid, error)
@@ -168,16 +162,16 @@ class Process:
                 self._ended.set_result(words)
 
     def _kill_tree(self) -> None:
-        process_tree.kill(process_tree.tree(self._seen.pid, self._seen.started))
-        kill_marked(self._mark, since=self._seen.started)
+        tree.kill(tree.tree(*self.root))
+        kill_marked(self._mark, since=self.root[1])
 
 
 def kill_marked(mark: str, *, since: int = 0) -> None:
     """Kill all processes that were started with it, and wait until they are gone. For a thread."""
     for _ in range(_ROUNDS):  # they may fork while we look
-        if not process_tree.kill(process_tree.marked(mark, since)):
+        if not tree.kill(tree.marked(mark, since)):
             return
-    log.warning("processes with %s=%s cannot be killed", process_tree.MARK, mark)
+    log.warning("processes with %s=%s cannot be killed", tree.MARK, mark)
 
 
 def _reap(pidfd: int) -> str:

@@ -72,23 +72,34 @@ def boot() -> str:
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
+class Everyone:
+    """All processes of the machine at one moment: one reading of /proc for any number of trees."""
+
+    def __init__(self) -> None:
+        """Read them. Blocks for some ten microseconds per process."""
+        self._all = {seen.pid: seen for seen in _everyone()}
+        self._below: dict[int, list[Seen]] = {}
+        for seen in self._all.values():
+            for above in {seen.parent, seen.session} - {seen.pid}:
+                self._below.setdefault(above, []).append(seen)
+
+    def tree(self, pid: int, started: int) -> list[Seen]:
+        """As the function ``tree``, of that moment."""
+        root = self._all.get(pid)
+        if root is None or root.started != started:
+            return []
+        found, pending = {pid: root}, [root]
+        while pending:
+            for seen in self._below.get(pending.pop().pid, ()):
+                if seen.pid not in found:
+                    found[seen.pid] = seen
+                    pending.append(seen)
+        return list(found.values())
+
+
 def tree(pid: int, started: int) -> list[Seen]:
     """A process that has not been reaped, its descendants, and all in sessions that they lead."""
-    everyone = _everyone()
-    root = next((seen for seen in everyone if (seen.pid, seen.started) == (pid, started)), None)
-    if root is None:
-        return []
-    children: dict[int, list[Seen]] = {}
-    for seen in everyone:
-        for above in {seen.parent, seen.session} - {seen.pid}:
-            children.setdefault(above, []).append(seen)
-    found, pending = {root.pid: root}, [root]
-    while pending:
-        for seen in children.get(pending.pop().pid, ()):
-            if seen.pid not in found:
-                found[seen.pid] = seen
-                pending.append(seen)
-    return list(found.values())
+    return Everyone().tree(pid, started)
 
 
 def marked(mark: str, since: int = 0) -> list[Seen]:

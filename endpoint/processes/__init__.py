@@ -1,0 +1,1 @@
+"""Processes that outlive us: their life, what they start, take and print."""

@@ -1,0 +1,1 @@
+"""The SageMaker SDKs against an endpoint, unchanged."""
