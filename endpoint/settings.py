@@ -80,7 +80,9 @@ class EndpointSettings:
         "AWS region in names and for the object store",
         pattern=r"[a-z0-9-]+",
     )
-    account: str = _setting("000000000000", "UP_ACCOUNT", "AWS account in names", pattern="[0-9]{12}")
+    account: str = _setting(
+        "000000000000", "UP_ACCOUNT", "AWS account in names", pattern="[0-9]{12}"
+    )
     access_file: str = _setting(
         "",
         "UP_ACCESS_FILE",

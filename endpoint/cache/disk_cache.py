@@ -219,19 +219,16 @@ class DiskCache:
         if total + self._stuck_bytes > self.budget_bytes:
             adding.refused = True
             raise DiskFull(self._words(adding, total))
-        if adding.reserved:
-            if not self._fits(adding, total):
-                await self._grow(adding, total)
-        elif self._growing or not self._fits(adding, total):
+        if self._needed_bytes + total - adding.reserved <= self.budget_bytes:
+            adding.reserved = total
+        elif adding.reserved:
+            await self._grow(adding, total)
+        else:
             async with self._newcomers:
                 await self._make_room(adding, total)
-        adding.reserved = total
         if self.used_bytes > self.budget_bytes:
             # What was set aside for others is not ours, but what goes now was here before.
             await self._removed()
-
-    def _fits(self, adding: Adding, total: int) -> bool:
-        return self._needed_bytes + total - adding.reserved <= self.budget_bytes
 
     async def _grow(self, adding: Adding, total: int) -> None:
         """Make room for more of one that has begun."""
@@ -244,7 +241,7 @@ class DiskCache:
             self._changed()
 
     async def _make_room(self, adding: Adding, total: int) -> None:
-        """Begin to delete what must go, once everything that must can."""
+        """Set it aside, and begin to delete what must go, once everything that must can."""
         told = False
         while True:
             change = self._change
@@ -267,7 +264,7 @@ class DiskCache:
             await self._next(change)
 
     def _has_turn(self, adding: Adding) -> bool:
-        """Newcomers must not take what those wait for that have begun."""
+        """Newcomers must not make room while those wait for it that have begun."""
         return adding in self._growing or not self._growing
 
     def _must_give_way(self, adding: Adding) -> bool:

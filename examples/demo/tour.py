@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -25,7 +24,7 @@ T = TypeVar("T")
 NAME = "clinics"
 INSTANCES = 2
 
-# Each instance gets memory for so many models of mean size. As only whole ones fit, and sizes
+# Each instance gets memory for so many of the largest models. As only whole ones fit, and sizes
 # differ, two or three are in memory at a time: five in all.
 FIT = 2.9
 
@@ -42,12 +41,8 @@ SELDOM_SECONDS = 7.0
 # How long to look on when something has happened.
 AFTERMATH_SECONDS = 3.0
 
-# What containers have imported when a model comes, and no more, as it takes memory. Sizes that they
-# learn from ballast are not kept for others.
-ENVIRONMENT = {
-    "MODELYARD_PRELOAD": ",".join(models.FRAMEWORKS),
-    "MODELYARD_LEARNED_SIZES_FILE": "",
-}
+# What containers have imported when a model comes, and no more, as it takes memory.
+ENVIRONMENT = {"MODELYARD_PRELOAD": ",".join(models.FRAMEWORKS)}
 
 BOTO3 = f"""\
 sagemaker = boto3.client("sagemaker")
@@ -113,7 +108,7 @@ class Tour:
             f"takes {min(held):.0f} to {max(held):.0f} MiB, and the server "
             f"{instance.server_bytes // MIB} MiB."
         )
-        self._limit(instance.server_bytes + int(FIT * mean(held) * MIB))
+        self._limit(instance.server_bytes + int(FIT * max(held) * MIB))
 
     def _limit(self, limit_bytes: int) -> None:
         """The same endpoint with little memory and two instances."""

@@ -92,15 +92,16 @@ def test_files_larger_than_their_archive_get_room_as_they_come(bench: _Bench) ->
     bench.run(work)
 
 
-def test_one_that_finds_all_in_use_waits_until_one_is_not(bench: _Bench) -> None:
+@pytest.mark.parametrize("told", [1, 500])
+def test_one_that_finds_all_in_use_waits_until_one_is_not(bench: _Bench, told: int) -> None:
     async def work(cache: DiskCache) -> None:
         await add(cache, 1, 800)
         bench.users.busy = {id_of(1)}
-        waiting = asyncio.create_task(add(cache, 2, 500))
+        waiting = asyncio.create_task(add(cache, 2, 500, told=told))
         await asyncio.sleep(0.1)
         assert not waiting.done()
-        await add(cache, 3, 100)  # there is room for others
-        bench.users.busy, bench.users.idle = set(), [id_of(1)]
+        await add(cache, 3, 100)  # there is room for that
+        bench.users.busy, bench.users.idle = {id_of(3)}, [id_of(1)]
         cache.touch(id_of(1))
         await asyncio.wait_for(waiting, 0.4)  # sooner than it looks of itself
         assert targets(cache) == ["2.tar.gz", "3.tar.gz"]
@@ -142,14 +143,14 @@ def test_one_in_need_of_room_goes_before_those_that_have_not_begun(bench: _Bench
         bench.users.busy = {id_of(1)}
         first = asyncio.create_task(add(cache, 2, 900, told=400))
         await asyncio.sleep(0.1)
-        second = asyncio.create_task(add(cache, 3, 50))
+        second = asyncio.create_task(add(cache, 3, 200, told=200))
         await asyncio.sleep(0.1)
         assert not second.done()
         bench.users.busy = set()
         cache.touch(id_of(1))
         async with asyncio.timeout(5):
             await asyncio.gather(first, second)
-        assert targets(cache) == ["2.tar.gz", "3.tar.gz"]
+        assert bench.users.went == ["1.tar.gz", "2.tar.gz"]
 
     bench.run(work)
 

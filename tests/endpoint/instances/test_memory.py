@@ -274,6 +274,25 @@ def test_a_409_in_answer_to_a_load_means_that_it_is_loaded(tmp_path: Path) -> No
     on_instance(test, tmp_path)
 
 
+def test_a_name_that_a_container_kept_is_dropped_with_the_models_directory(
+    tmp_path: Path,
+) -> None:
+    async def test(one: Up) -> None:
+        for name in "ab":
+            one.put(name, padding=100_000)
+            await one.model_error(name)
+        await one.saw("unload")
+        assert one.targets()[one.stub.seen("unload")[0].model] == "a"
+
+    on_instance(
+        test,
+        tmp_path,
+        stub={"room": 0, "keeps_refused": True},
+        disk_bytes=150_000,
+        probe_interval_seconds=60.0,
+    )
+
+
 def test_only_models_in_memory_or_wanted_are_held_in_mind(tmp_path: Path) -> None:
     async def test(one: Up) -> None:
         for number in range(40):

@@ -429,14 +429,27 @@ def test_models_that_run_are_not_deleted_for_a_full_disk(tmp_path: Path) -> None
         one.stub.rule("invoke", "hang", times=1)
         running = one.begin("a")
         await one.saw("invoke", 2)
-        error = await one.fails("b")
-        assert isinstance(error, ModelError)
-        assert error.original_status == 507
-        assert "MODELYARD_UP_DISK_BYTES" in error.message
+        waiting = one.begin("b")
+        await asyncio.sleep(0.2)
+        assert one.on_disk() == ["a"]
+        assert not waiting.done()
         one.stub.release()
         assert await running == "a"
+        assert await waiting == "b"
 
     on_instance(test, tmp_path, disk_bytes=150 * KB)
+
+
+def test_many_that_are_wanted_at_once_take_turns_on_a_small_disk(tmp_path: Path) -> None:
+    async def test(one: Up) -> None:
+        names = "abcde"
+        for name in names:
+            one.put(name, padding=100 * KB)
+        requests = [one.begin(name) for name in names]
+        assert await asyncio.gather(*requests) == list(names)
+        assert one.models.summary(disk=False)["disk"]["used"] <= 250 * KB
+
+    on_instance(test, tmp_path, disk_bytes=250 * KB)
 
 
 def test_a_model_that_is_larger_than_the_disk_may_be_is_refused(tmp_path: Path) -> None:
@@ -444,7 +457,11 @@ def test_a_model_that_is_larger_than_the_disk_may_be_is_refused(tmp_path: Path) 
         one.put("a")
         await use(one, "a")
         one.put("b", padding=1000 * KB)
-        assert "No space" in (await one.fails("b")).message
+        error = await one.fails("b")
+        assert isinstance(error, ModelError)
+        assert error.original_status == 507
+        assert "No space" in error.message
+        assert "MODELYARD_UP_DISK_BYTES" in error.message
         await use(one, "a")
 
     on_instance(test, tmp_path, disk_bytes=500 * KB)

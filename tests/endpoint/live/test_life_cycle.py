@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from botocore.exceptions import WaiterError
 
 from tests.endpoint.containers.running import environment
 from tests.endpoint.user import until
-from tests.endpoint.yard import Yard
+from tests.endpoint.yard import STUBS, Yard
 
 
 def test_an_endpoint_is_creating_then_in_service_then_deleting_then_unknown(yard: Yard) -> None:
@@ -50,6 +52,31 @@ def test_a_request_while_an_endpoint_is_deleted_is_told_so_and_those_that_run_ar
         stub.release()
         assert running.result().json["says"] == "hello"
     yard.wait("endpoint_deleted")
+
+
+def test_a_request_that_waits_for_an_instance_is_told_when_the_endpoint_is_deleted(
+    tmp_path: Path,
+) -> None:
+    blocked = tmp_path / "blocked"
+    command = f"sh -c 'test ! -e {blocked} && exec $0 \"$@\"' {STUBS['local_command']}"
+    with Yard(tmp_path, local_command=command) as yard, ThreadPoolExecutor(1) as threads:
+        yard.endpoint()
+        blocked.touch()
+        os.kill(yard.processes()[0], signal.SIGKILL)
+        until(lambda: yard.events("instance_lost"))
+        waiting = threads.submit(yard.code, yard.invoke)
+        until(lambda: yard.call(lambda: waits(yard)))
+        yard.sagemaker.delete_endpoint(EndpointName="ep")
+        code, message = waiting.result()
+        assert code == "ValidationError"
+        assert "its status is Deleting" in message or "not found" in message
+        yard.wait("endpoint_deleted")
+
+
+def waits(yard: Yard) -> bool:
+    """Whether the endpoint has a request that no instance has."""
+    (variant,) = yard.platform._live["ep"].variants.values()
+    return any(copies.demand.running for copies in variant._hot._copies.values())
 
 
 @pytest.mark.parametrize(

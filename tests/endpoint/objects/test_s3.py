@@ -201,6 +201,18 @@ def test_a_look_that_is_refused_without_a_word_says_what_to_do(
     assert type(told.value) is kind
 
 
+def test_who_has_no_patience_asks_a_store_once(s3: S3) -> None:
+    s3.objects["a"] = b"x"
+    s3.refusals.append(Refusal(503, "SlowDown"))
+
+    async def use(stores: Stores) -> None:
+        with pytest.raises(StoreUnavailable):
+            await stores.head("s3://bucket/a", patient=False)
+        assert (await stores.head("s3://bucket/a", patient=False)).size == 1
+
+    using(s3.url, use)
+
+
 def test_a_prefix_that_may_not_be_listed_is_told(s3: S3) -> None:
     s3.refuse_always = Refusal(403, "AccessDenied")
     with pytest.raises(AccessRefused, match=r"s3://bucket/a/.*s3:ListBucket"):
