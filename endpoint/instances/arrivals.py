@@ -73,7 +73,8 @@ class Arrivals:
             if resident.stored is not None:  # the container may be at it still
                 self._memory.drop(resident.id, resident.target)
             late = self._words.timed_out(f"{resident.target} was not ready after {limit:g} seconds")
-            raise self._failed(resident, late) from None
+            # One that did not get to the disk may have waited for others that were in its way.
+            raise self._failed(resident, late, remember=resident.stored is not None) from None
         except ApiError as error:
             raise self._failed(resident, error) from None
         self._failures.pop(resident.target, None)
@@ -106,12 +107,15 @@ class Arrivals:
             raise failure.error.with_traceback(None)
         return info
 
-    def _failed(self, resident: Resident, error: ApiError) -> ApiError:
-        """Remember a failure, unless it is the store's: an object may be there at any moment."""
+    def _failed(self, resident: Resident, error: ApiError, *, remember: bool = True) -> ApiError:
+        """Remember a failure, unless it is the store's: an object may be there at any moment.
+
+        Nor one that others on the disk are to blame for.
+        """
         etag = self._files.seen_etag(resident.target)
         if not etag and resident.stored is not None:
             etag = resident.stored.etag
-        if etag and not isinstance(error.__cause__, StoreError | NoRoomNow):
+        if remember and etag and not isinstance(error.__cause__, StoreError | NoRoomNow):
             self._remember(resident.target, error, etag)
         self._record("load_failed", resident.target, text=error.message)
         return error
@@ -121,6 +125,6 @@ class Arrivals:
         for old in [name for name, failure in self._failures.items() if failure.until <= now]:
             del self._failures[old]
         seconds = self._settings.failed_load_seconds
-        if isinstance(error, DoesNotFit):
+        if seconds and isinstance(error, DoesNotFit):  # 0: nothing is remembered
             seconds = max(seconds, _DOES_NOT_FIT_SECONDS)
         self._failures[target] = _Failure(error, now + seconds, etag)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
 
@@ -104,7 +105,7 @@ class Slot:
         pause = 0.0
         while True:
             try:
-                async with self._turns.one():
+                async with self._turn():
                     await self._bring_up()
             except Exception as error:
                 if not isinstance(error, FleetError | NotHealthy | OSError):
@@ -123,6 +124,11 @@ class Slot:
             await asyncio.sleep(pause)
             pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
             self.instance = self._make()
+
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        """One that may run already is looked for at once: who cancels that must know of it."""
+        known = self._table.get(self._record.id)
+        return self._turns.one() if known is None else nullcontext()
 
     async def _bring_up(self) -> None:
         known = self._table.get(self._record.id)

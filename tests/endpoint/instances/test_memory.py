@@ -154,7 +154,7 @@ def test_a_model_that_does_not_fit_alone_is_not_tried_again_until_its_object_cha
         one.put("big", "2")
         assert await one.says("big") == "2"
 
-    on_instance(test, tmp_path, failed_load_seconds=0.0)
+    on_instance(test, tmp_path, failed_load_seconds=0.01)
 
 
 def test_a_model_that_was_refused_beside_others_is_tried_again_soon(tmp_path: Path) -> None:
