@@ -33,6 +33,7 @@ class Exchange:
             return await self._client.invocations(
                 invocation.headers, invocation.body, _left(deadline)
             )
+        await self._models.refresh(invocation.target_model)
         with self._models.using(invocation.target_model) as resident:
             await self._models.ready(resident, deadline)
             return await self._ask(self._models, resident, invocation, deadline)

@@ -19,6 +19,9 @@ from endpoint.objects.store import ObjectInfo, ObjectMissing, StoreError
 
 log = logging.getLogger("modelyard.endpoint")
 
+# A request to a model that was idle waits so long for what has become of its object.
+_MOMENT_SECONDS = 2.0
+
 
 class Following:
     """Looks at the objects of models in use, now and then."""
@@ -29,7 +32,7 @@ class Following:
         files: ModelFiles,
         record: Record,
         *,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         bring: Callable[[Resident, ObjectInfo], asyncio.Task[None]],
         send_away: Callable[[Resident], None],
     ) -> None:
@@ -44,10 +47,20 @@ class Following:
 
     def used(self, resident: Resident) -> None:
         """A request has it: look at its object if that is due. The request does not wait."""
-        target = resident.target
-        if self._files.is_due(target) and target not in self._looking:
-            self._looking.add(target)
-            self._spawn(self._look(resident))
+        if self._is_due(resident):
+            self._begin(resident)
+
+    async def refresh(self, resident: Resident) -> None:
+        """The first request after a while is about to have it: look before, for a moment."""
+        if self._is_due(resident):
+            await asyncio.wait({self._begin(resident)}, timeout=_MOMENT_SECONDS)
+
+    def _is_due(self, resident: Resident) -> bool:
+        return self._files.is_due(resident.target) and resident.target not in self._looking
+
+    def _begin(self, resident: Resident) -> asyncio.Task[None]:
+        self._looking.add(resident.target)
+        return self._spawn(self._look(resident))
 
     async def _look(self, resident: Resident) -> None:
         try:

@@ -105,14 +105,18 @@ class Prober:
         *,
         multi_model: bool,
         on_listed: OnListed,
+        on_failed: Callable[[], None],
     ) -> None:
+        self._on_failed = on_failed
         self._client = client
         self._settings = settings
         self._multi_model = multi_model
         self._on_listed = on_listed
 
     async def run(self) -> str:
-        """Return why the container is to be replaced. ``on_listed`` hears of every good list."""
+        """Return why the container is to be replaced. ``on_listed`` hears of every good list,
+        ``on_failed`` of every other look.
+        """
         reasons: list[str] = []
         while len(reasons) < self._settings.unhealthy_probes:
             await asyncio.sleep(self._settings.probe_interval_seconds)
@@ -121,6 +125,7 @@ class Prober:
                 models = await look(self._client, multi_model=self._multi_model)
             except ContainerError as error:
                 reasons.append(str(error))
+                self._on_failed()
             else:
                 reasons.clear()
                 self._on_listed(models, asked_at)

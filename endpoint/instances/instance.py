@@ -75,6 +75,7 @@ class Instance:
         self.spec = spec
         self.state = State.STARTING
         self.requests = 0
+        self.suspect = False  # the last look at its health failed: others are asked first
         self._variant = variant
         self._around = around
         self._settings = _settings_of(variant, around.settings)
@@ -147,6 +148,7 @@ class Instance:
                 self._settings,
                 multi_model=self.models is not None,
                 on_listed=self._on_listed,
+                on_failed=self._on_failed,
             ).run()
         )
         try:
@@ -253,7 +255,11 @@ class Instance:
 
     # --- its parts ------------------------------------------------------------------------------
 
+    def _on_failed(self) -> None:
+        self.suspect = True
+
     def _on_listed(self, listed: dict[str, str], asked_at: float) -> None:
+        self.suspect = False
         if self.models is not None:
             self.models.listed(listed, asked_at)
 

@@ -83,6 +83,12 @@ class Models:
             if resident.users == 0:
                 self._unused(resident)
 
+    async def refresh(self, target: str) -> None:
+        """Before ``using`` a model that nobody uses: is its object still the same?"""
+        resident = self._residents.get(target)
+        if resident is not None and resident.is_ready and resident.users == 0:
+            await self._following.refresh(resident)
+
     async def ready(self, resident: Resident, deadline: float) -> None:
         """Return when the model is in memory; ``deadline`` is by the loop's clock.
 

@@ -60,6 +60,7 @@ class Slot:
         self._changed = changed
         self.instance = make()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.tried = asyncio.Event()  # an instance serves, or did not come up
         self._keeping = asyncio.create_task(self._keep())
 
     @property
@@ -108,6 +109,7 @@ class Slot:
                 async with self._turn():
                     await self._bring_up()
             except Exception as error:
+                self.tried.set()
                 if not isinstance(error, FleetError | NotHealthy | OSError):
                     log.exception("instance %s failed at its start", self._record.id)
                 await self._discard()
@@ -141,6 +143,7 @@ class Slot:
     async def _serve(self) -> None:
         if not self._first.done():
             self._first.set_result(None)
+        self.tried.set()
         self._changed()
         try:
             await self.instance.lost()

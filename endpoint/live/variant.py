@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from endpoint.errors import ServiceUnavailable
+from endpoint.errors import ModelError, ServiceUnavailable
 from endpoint.events import Record
 from endpoint.instances.container_client import Answer, ContainerLost, ContainerUnreachable
 from endpoint.instances.instance import Instance
@@ -27,7 +27,12 @@ from endpoint.variant_summary import VariantSummary
 log = logging.getLogger("modelyard.endpoint")
 
 # A request whose instances were all lost with it is given up after so many.
-_MOST_LOSSES = 3
+_MOST_LOSSES = 4
+
+_FULL = 507
+
+# After a restart requests wait so long for instances that may have their model in memory.
+_FINDING_SECONDS = 3.0
 
 # Between two looks for an instance when all that are known do not answer.
 _PAUSE_SECONDS = 0.1
@@ -67,6 +72,7 @@ class Variant:
         self._slots: dict[int, Slot] = {}
         self._change = asyncio.Event()
         self._sessions = Sessions()
+        self._finding: asyncio.Task[None] | None = None
         self._hot = HotModels(settings, record, self.serving)
         self._balancing = asyncio.create_task(self._hot.run())
 
@@ -94,9 +100,13 @@ class Variant:
         await self._vacate([self._slots[number] for number in sorted(self._slots)[count:]])
 
     def fill(self, count: int) -> None:
-        """Have so many instances sometime: requests that come before wait for the first."""
+        """Have so many instances sometime, those first that run already.
+
+        Requests that come before wait for the first; a while for all, one of which has the model.
+        """
         self.desired_count = count
-        self._start_slots(count, patient=True)
+        new = self._start_slots(count, patient=True)
+        self._finding = asyncio.create_task(_all_tried(new))
 
     async def close(self) -> None:
         """Let all instances finish what they have, and remove them."""
@@ -154,6 +164,7 @@ class Variant:
     async def _invoke(self, invocation: Invocation, deadline: float) -> Answer:
         avoided: set[Instance] = set()
         losses = 0
+        refused = False
         while True:
             instance = await self._instance_for(invocation, avoided, deadline)
             avoided.add(instance)
@@ -161,6 +172,11 @@ class Variant:
                 answer = await instance.invoke(invocation, deadline)
             except ContainerUnreachable:
                 continue
+            except ModelError as error:
+                elsewhere = len(self.serving()) > len(avoided)
+                if error.original_status != _FULL or refused or not elsewhere:
+                    raise
+                refused = True  # another instance may have more room
             except ContainerLost as error:
                 losses += 1
                 if not self._settings.retry_lost_requests or losses == _MOST_LOSSES:
@@ -177,9 +193,12 @@ class Variant:
         self, invocation: Invocation, avoided: set[Instance], deadline: float
     ) -> Instance:
         """An instance; one that was ``avoided`` only if there is no other after a while."""
+        if self._finding is not None and not self._finding.done():
+            await asyncio.shield(self._finding)
         while not (there := [one for one in self.serving() if one not in avoided]):
             avoided.clear()
             await self._wait_for_change(deadline)
+        there = [one for one in there if not one.suspect] or there
         if session := session_of(invocation.headers):
             home = self._sessions.instance(session)
             there = [one for one in there if one.spec.id == home] or there
@@ -246,3 +265,11 @@ async def _end(ways: Mapping[Slot, Awaitable[None]]) -> None:
     for slot, outcome in zip(ways, outcomes, strict=True):
         if isinstance(outcome, Exception):
             log.error("instance %s cannot be stopped now", slot.instance.spec.id, exc_info=outcome)
+
+
+async def _all_tried(slots: list[Slot]) -> None:
+    """Return when each has an instance, or has none after all; or after a while."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FINDING_SECONDS):
+            for slot in slots:
+                await slot.tried.wait()

@@ -164,6 +164,7 @@ def test_a_prober_tells_what_is_listed_and_when_it_asked(tmp_path: Path) -> None
                 SETTINGS,
                 multi_model=True,
                 on_listed=lambda models, asked_at: heard.put_nowait((models, asked_at)),
+                on_failed=lambda: None,
             )
             begin = loop.time()
             running = asyncio.create_task(prober.run())
@@ -190,11 +191,17 @@ def test_a_prober_ends_after_some_bad_looks_in_a_row() -> None:
 
         async def ask(client: ContainerClient) -> str:
             listed: list[float] = []
+            failed: list[int] = []
             prober = Prober(
-                client, SETTINGS, multi_model=True, on_listed=lambda _, at: listed.append(at)
+                client,
+                SETTINGS,
+                multi_model=True,
+                on_listed=lambda _, at: listed.append(at),
+                on_failed=lambda: failed.append(len(listed)),
             )
             reason = await asyncio.wait_for(prober.run(), SECONDS)
             assert len(listed) == 1
+            assert failed == [0, 0, 1, 1, 1]
             return reason
 
         reason = with_client(stub.url, ask)
@@ -206,7 +213,13 @@ def test_a_prober_finds_out_that_a_container_is_gone() -> None:
         stub.kill()
 
         async def ask(client: ContainerClient) -> str:
-            prober = Prober(client, SETTINGS, multi_model=True, on_listed=lambda *_: None)
+            prober = Prober(
+                client,
+                SETTINGS,
+                multi_model=True,
+                on_listed=lambda *_: None,
+                on_failed=lambda: None,
+            )
             return await asyncio.wait_for(prober.run(), SECONDS)
 
         assert "no connection to" in with_client(stub.url, ask)

@@ -73,6 +73,18 @@ def test_a_changed_object_replaces_its_model_and_no_request_is_lost(tmp_path: Pa
     on_instance(test, tmp_path, object_check_seconds=0.05)
 
 
+def test_the_first_request_after_a_while_gets_what_the_object_is_now(tmp_path: Path) -> None:
+    async def test(one: Up) -> None:
+        one.put("a", "old")
+        assert await one.says("a") == "old"
+        one.put("a", "new")
+        assert await one.says("a") == "new"
+        one.delete("a")
+        assert isinstance(await one.fails("a"), ValidationError)
+
+    on_instance(test, tmp_path, object_check_seconds=0.0)
+
+
 def test_the_old_version_answers_until_the_new_one_is_loaded(tmp_path: Path) -> None:
     async def test(one: Up) -> None:
         one.put("a", "old")
@@ -94,10 +106,10 @@ def test_a_request_that_runs_on_the_old_version_is_answered_by_it(tmp_path: Path
     async def test(one: Up) -> None:
         one.put("a", "old")
         assert await one.says("a") == "old"
-        one.put("a", "new")
         one.stub.rule("invoke", "hang", times=1)
         running = one.begin("a")
-        await one.saw("load", 2)
+        await one.saw("invoke", 2)
+        one.put("a", "new")
         traffic = Traffic(one, "a")
         await traffic.says("new")
         await traffic.end()
@@ -152,9 +164,8 @@ def test_a_deleted_object_is_a_clear_error_and_its_model_is_gone(tmp_path: Path)
         one.put("a")
         await use(one, "a")
         one.delete("a")
-        await use(one, "a")  # looked at beside it
-        await one.until(lambda: one.loaded() == [] and one.on_disk() == [])
         error = await one.fails("a")
+        await one.until(lambda: one.loaded() == [] and one.on_disk() == [])
         assert isinstance(error, ValidationError)
         assert "ensure that there is an object" in error.message
         assert one.told("object_gone") == ["a"]

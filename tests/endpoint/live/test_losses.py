@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.endpoint.containers.running import environment
+from tests.endpoint.containers.running import at, environment
 from tests.endpoint.traffic import traffic
 from tests.endpoint.user import Reply, until
 from tests.endpoint.yard import STUBS, Yard
@@ -104,6 +104,27 @@ def test_an_instance_that_hangs_is_replaced_and_its_requests_are_answered(tmp_pa
         assert pid not in yard.processes()
 
 
+def test_an_instance_that_fails_a_look_at_its_health_is_asked_after_others(tmp_path: Path) -> None:
+    looks: dict[str, Any] = {"probe_interval_seconds": 0.1, "unhealthy_probes": 1000}
+    with Yard(tmp_path, **looks) as yard:
+        filled(yard, instances=2)
+        yard.invoke(TARGETS[0])
+        (holder,) = yard.loaded(TARGETS[0])
+        url = next(one["url"] for one in yard.instances() if one["id"] == holder)
+        at(url).rule("ping", "answer", status=500)
+        until(lambda: yard.invoke(TARGETS[0]) and len(yard.loaded(TARGETS[0])) == 2)
+
+
+def test_a_model_for_which_an_instance_has_no_memory_is_tried_on_another(tmp_path: Path) -> None:
+    with Yard(tmp_path) as yard:
+        filled(yard, instances=2)
+        full, _ = yard.stubs()
+        full.rule("load", "answer", status=507)
+        for target in TARGETS:
+            assert yard.invoke(target).json["says"] == target
+        assert full.seen("load")
+
+
 def test_a_lost_request_is_not_sent_again_where_the_setting_says_so(tmp_path: Path) -> None:
     with Yard(tmp_path, retry_lost_requests=False) as yard:
         filled(yard, instances=2)
@@ -129,7 +150,7 @@ def test_a_request_that_kills_its_containers_is_given_up_and_they_come_back(yard
     assert code == "ModelError"
     assert "could not get a response" in message
     until(lambda: [one["state"] for one in yard.instances()] == ["serving"] * 2)
-    assert len(yard.events("instance_lost")) == 3
+    assert len(yard.events("instance_lost")) == 4
     assert yard.status() == "InService"
 
 
