@@ -13,7 +13,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from endpoint.records import Definition, EndpointRecord, InstanceRecord, VariantState
+from endpoint.records import (
+    Definition,
+    EndpointRecord,
+    EndpointStatus,
+    InstanceRecord,
+    VariantState,
+)
 from endpoint.state import State, StateError, StateInUse
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -24,7 +30,12 @@ def _model(name: str, **request: object) -> Definition:
 
 
 _ENDPOINT = EndpointRecord(
-    "e", "c", "InService", 1.0, 2.0, (VariantState("v", 0.5, 2), VariantState("w", 1.0, 1))
+    "e",
+    "c",
+    EndpointStatus.IN_SERVICE,
+    1.0,
+    2.0,
+    (VariantState("v", 0.5, 2), VariantState("w", 1.0, 1)),
 )
 _INSTANCE = InstanceRecord("i-1", "e", "v", 3, 0, {"pid": 7, "url": "http://127.0.0.1:1"})
 

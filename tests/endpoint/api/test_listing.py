@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from endpoint.records import Definition, EndpointRecord
+from endpoint.records import Definition, EndpointRecord, EndpointStatus
 from tests.endpoint.api.requests import refused
 from tests.endpoint.api.running import RunningApi
 
@@ -29,7 +29,7 @@ def records(api: RunningApi) -> None:
                 EndpointRecord(
                     name=name,
                     config_name="c",
-                    status="InService" if time in (1, 5) else "Failed",
+                    status=EndpointStatus.IN_SERVICE if time in (1, 5) else EndpointStatus.FAILED,
                     created=time,
                     modified=time + 100,
                     variants=(),
