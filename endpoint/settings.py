@@ -190,7 +190,8 @@ class EndpointSettings:
     download_connections: int = _setting(
         8,
         "UP_DOWNLOAD_CONNECTIONS",
-        "parts of one archive that are downloaded at once",
+        "parts of one archive that are downloaded at once; 1, in larger parts, from the S3 that "
+        "`modelyard up` starts",
         at_least=1,
         at_most=64,
     )

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import uvloop
 
@@ -84,6 +85,8 @@ async def _serve(
             _cancel_when_told_to_stop()  # until the endpoint itself listens to signals
             own = OwnS3(data.path, settings.port)
             s3 = await stack.enter_async_context(own.running(environment))
+            # It reads all of an object for each part that is asked for.
+            settings = replace(settings, download_connections=1)
 
         def ready(url: str) -> None:
             logs.logger.info("ready at %s", url)

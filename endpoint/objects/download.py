@@ -25,6 +25,9 @@ log = logging.getLogger("modelyard.endpoint")
 # together, and only the first of them can be read by then.
 PART_BYTES = 4 << 20
 WHOLE_BYTES = 8 << 20  # in one piece: a second request would take longer than it saves
+# One at a time gains nothing by small ones, and loses by many where a store reads all of an object
+# for each.
+LONE_PART_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 19  # what the extraction reads at once, so that few have to be cut
 
 
@@ -113,7 +116,8 @@ class Download:
     def _ask(self) -> None:
         """Have parts come until the window is full."""
         size = self._info.size
-        length = PART_BYTES if size > WHOLE_BYTES else size
+        part_bytes = PART_BYTES if self._window > 1 else LONE_PART_BYTES
+        length = part_bytes if size > WHOLE_BYTES else size
         while len(self._parts) < self._window and self._asked < size:
             part = _Part(self._asked, min(self._asked + length, size))
             self._asked = part.end

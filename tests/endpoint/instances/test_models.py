@@ -165,11 +165,11 @@ def test_a_deleted_object_is_a_clear_error_and_its_model_is_gone(tmp_path: Path)
         await use(one, "a")
         one.delete("a")
         error = await one.fails("a")
-        await one.until(lambda: one.loaded() == [] and one.on_disk() == [])
         assert isinstance(error, ValidationError)
         assert "ensure that there is an object" in error.message
         assert one.told("object_gone") == ["a"]
-        assert one.models.residents() == []
+        await one.until(lambda: one.models.residents() == [])
+        assert (one.loaded(), one.on_disk()) == ([], [])
 
     on_instance(test, tmp_path, object_check_seconds=0.0)
 
