@@ -5,6 +5,7 @@ away, and no request is dropped for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -43,7 +44,7 @@ class Following:
         self._spawn = spawn
         self._bring = bring
         self._send_away = send_away
-        self._looking: set[str] = set()
+        self._looks: dict[str, asyncio.Task[None]] = {}
 
     def used(self, resident: Resident) -> None:
         """A request has it: look at its object if that is due. The request does not wait."""
@@ -52,28 +53,34 @@ class Following:
 
     async def refresh(self, resident: Resident) -> None:
         """The first request after a while is about to have it: look before, for a moment."""
-        if self._is_due(resident):
-            await asyncio.wait({self._begin(resident)}, timeout=_MOMENT_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MOMENT_SECONDS):
+                if look := self._looks.get(resident.target):  # which may have begun too early
+                    await asyncio.wait({look})
+                if self._is_due(resident):
+                    await asyncio.wait({self._begin(resident)})
 
     def _is_due(self, resident: Resident) -> bool:
-        return self._files.is_due(resident.target) and resident.target not in self._looking
+        return resident.target not in self._looks and self._files.is_due(resident.target)
 
     def _begin(self, resident: Resident) -> asyncio.Task[None]:
-        self._looking.add(resident.target)
-        return self._spawn(self._look(resident))
+        look = self._looks[resident.target] = self._spawn(self._look(resident))
+        return look
 
     async def _look(self, resident: Resident) -> None:
         try:
             info = await self._files.look(resident.target, resident.url)
-            if resident.stored is not None and info.etag != resident.stored.etag:
-                await self._replace(resident, info)
+            current = self._residents.get(resident.target)  # another look may have replaced it
+            if current is not None and current.stored and info.etag != current.stored.etag:
+                await self._replace(current, info)
         except ObjectMissing as error:
-            self._record("object_gone", resident.target, text=str(error))
-            self._send_away(resident)
+            if self._residents.get(resident.target) is resident:
+                self._record("object_gone", resident.target, text=str(error))
+                self._send_away(resident)
         except StoreError as error:
             log.warning("%s: cannot be looked at: %s", resident.url, error)
         finally:
-            self._looking.discard(resident.target)
+            del self._looks[resident.target]
 
     async def _replace(self, old: Resident, version: ObjectInfo) -> None:
         """Load another version beside the old one, then let the old one go."""
