@@ -33,12 +33,12 @@ class ControlPlane:
         models = Resources(state.models, MODEL, names)
         configs = Resources(state.configs, CONFIG, names)
         endpoints = Resources(state.endpoints, ENDPOINT, names)
-        self._operations = {
-            **_of_models(Models(models, backend, clock)),
-            **_of_configs(Configs(configs, models, clock)),
-            **_of_endpoints(Endpoints(endpoints, configs, models, backend, clock)),
-            **_of_tags(Tags(names, models, configs, endpoints)),
-        }
+        self._operations = _operations_of(
+            Models(models, backend, clock),
+            Configs(configs, models, clock),
+            Endpoints(endpoints, configs, models, backend, clock),
+            Tags(names, models, configs, endpoints),
+        )
         self._model: asyncio.Task[ServiceModel] | None = None
 
     def start(self) -> None:
@@ -81,34 +81,25 @@ def _decoded(body: bytes) -> Any:
         raise SerializationException(f"The request's body is not JSON: {error}") from error
 
 
-def _of_models(models: Models) -> dict[str, Operation]:
+def _operations_of(
+    models: Models, configs: Configs, endpoints: Endpoints, tags: Tags
+) -> dict[str, Operation]:
     return {
         "CreateModel": models.create,
         "DescribeModel": models.describe,
         "ListModels": models.list,
         "DeleteModel": models.delete,
-    }
-
-
-def _of_configs(configs: Configs) -> dict[str, Operation]:
-    return {
         "CreateEndpointConfig": configs.create,
         "DescribeEndpointConfig": configs.describe,
         "ListEndpointConfigs": configs.list,
         "DeleteEndpointConfig": configs.delete,
-    }
-
-
-def _of_endpoints(endpoints: Endpoints) -> dict[str, Operation]:
-    return {
         "CreateEndpoint": endpoints.create,
         "DescribeEndpoint": endpoints.describe,
         "ListEndpoints": endpoints.list,
         "UpdateEndpoint": endpoints.update,
         "UpdateEndpointWeightsAndCapacities": endpoints.set_weights_and_capacities,
         "DeleteEndpoint": endpoints.delete,
+        "AddTags": tags.add,
+        "ListTags": tags.list,
+        "DeleteTags": tags.delete,
     }
-
-
-def _of_tags(tags: Tags) -> dict[str, Operation]:
-    return {"AddTags": tags.add, "ListTags": tags.list, "DeleteTags": tags.delete}

@@ -29,6 +29,9 @@ from endpoint.invocation import Headers
 
 MIB = 1 << 20
 
+# Answers to which the contract gives a meaning of its own.
+OK, NOT_LOADED, LOADED_ALREADY, FULL = 200, 404, 409, 507
+
 # Of answers that are for the endpoint itself; what models answer has a setting.
 MAX_CONTROL_BYTES = MIB
 # A container that pages for ever must not keep its prober from judging it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from endpoint.instances.container_client import (
+    FULL,
+    NOT_LOADED,
     Answer,
     ContainerClient,
     ContainerLost,
@@ -13,8 +15,6 @@ from endpoint.instances.container_client import (
 from endpoint.instances.models import Models
 from endpoint.instances.resident import Resident
 from endpoint.invocation import Invocation
-
-_NOT_LOADED, _FULL = 404, 507
 
 # A model that always answers 507 must not cost all others their places.
 _MOST_UNLOADED = 2
@@ -47,10 +47,10 @@ class Exchange:
         """
         loads = resident.loads
         answer = await self._run(resident, invocation, deadline)
-        if answer.status == _NOT_LOADED and await models.reload(resident, loads, deadline):
+        if answer.status == NOT_LOADED and await models.reload(resident, loads, deadline):
             answer = await self._run(resident, invocation, deadline)
         for _ in range(_MOST_UNLOADED):
-            if answer.status != _FULL or not await self._make_room(models, resident, deadline):
+            if answer.status != FULL or not await self._make_room(models, resident, deadline):
                 break
             await models.ready(resident, deadline)  # it may have had to give way to others
             answer = await self._run(resident, invocation, deadline)

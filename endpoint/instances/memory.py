@@ -17,6 +17,10 @@ from typing import Any
 from endpoint.events import Record
 from endpoint.fleets.fleet import Container
 from endpoint.instances.container_client import (
+    FULL,
+    LOADED_ALREADY,
+    NOT_LOADED,
+    OK,
     Answer,
     BadAnswer,
     ContainerClient,
@@ -29,8 +33,6 @@ from endpoint.instances.words import Words
 from endpoint.settings import EndpointSettings
 
 log = logging.getLogger("modelyard.endpoint")
-
-_OK, _LOADED_ALREADY, _NOT_LOADED, _FULL = 200, 409, 404, 507
 
 # A load waits so long for an unused model before a busy one has to give way.
 _PATIENCE_SECONDS = 2.0
@@ -78,7 +80,7 @@ class Memory:
         try:
             await self._stay_below_threshold()
             answer = await self._post_until_it_fits(resident, self._container.path(directory))
-            if answer.status not in (_OK, _LOADED_ALREADY):
+            if answer.status not in (OK, LOADED_ALREADY):
                 raise self._words.answered(answer)
         except BaseException:
             resident.enter(Stage.OUT)
@@ -87,7 +89,7 @@ class Memory:
             raise
         resident.enter(Stage.LOADED)
         resident.last_used = loop.time()
-        if answer.status == _OK:
+        if answer.status == OK:
             resident.loads += 1
             self._record("load", resident.target, seconds=loop.time() - begun)
         self.changed()
@@ -149,7 +151,7 @@ class Memory:
         False also when it cannot tell: some that are in use fail on this request.
         """
         try:
-            return (await self._client.describe(resident.id)).status == _OK
+            return (await self._client.describe(resident.id)).status == OK
         except ContainerError:
             return False
 
@@ -240,7 +242,7 @@ class Memory:
 
     async def _post_until_it_fits(self, resident: Resident, path: str) -> Answer:
         freed = self._freed
-        while (answer := await self._post(resident, path)).status == _FULL:
+        while (answer := await self._post(resident, path)).status == FULL:
             if not await self._make_room(since=freed):
                 alone = self._is_alone(resident)
                 raise self._words.no_memory(resident.target, answer.text, alone=alone)
@@ -257,7 +259,7 @@ class Memory:
         self._posting += 1
         try:
             answer = await self._ask_to_load(resident, path)
-            if answer.status == _LOADED_ALREADY and resident.id in self._refused:
+            if answer.status == LOADED_ALREADY and resident.id in self._refused:
                 # multi-model-server keeps the name of a model that it had no memory for.
                 await self._ask_to_unload(resident)
                 answer = await self._ask_to_load(resident, path)
@@ -266,7 +268,7 @@ class Memory:
         finally:
             self._posting -= 1
             self.changed()
-        (self._refused.add if answer.status == _FULL else self._refused.discard)(resident.id)
+        (self._refused.add if answer.status == FULL else self._refused.discard)(resident.id)
         return answer
 
     async def _ask_to_load(self, resident: Resident, path: str) -> Answer:
@@ -290,7 +292,7 @@ class Memory:
         resident.enter(Stage.UNLOADING)
         try:
             answer = await self._ask_to_unload(resident)
-            if answer.status in (_OK, _NOT_LOADED):
+            if answer.status in (OK, NOT_LOADED):
                 resident.enter(Stage.OUT)
                 return True
             problem = f"{answer.status}: {answer.text[:200]}"

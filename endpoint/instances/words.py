@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 from archives.errors import ArchiveError, DiskFull
 from endpoint.errors import ApiError, InternalDependency, InternalFailure, ModelError
 from endpoint.errors import ValidationError as Invalid
-from endpoint.instances.container_client import Answer
+from endpoint.instances.container_client import FULL, Answer
 from endpoint.objects.store import ObjectChanged, StoreError, StoreUnavailable
 
-_INSUFFICIENT_STORAGE = 507
 # Of a container's answer, in a message that has room for more than that.
 _QUOTED = 1200
 
@@ -64,7 +63,7 @@ class Words:
         return self._error(
             f"Received server error (507) from {self.container}: there is no memory for {target}, "
             f'and no unused model to unload{more}. It said "{said[:_QUOTED]}"',
-            _INSUFFICIENT_STORAGE,
+            FULL,
             said,
             kind=DoesNotFit if alone else ModelError,
         )
@@ -86,7 +85,7 @@ class Words:
                     f"object located at the URL is a valid tar.gz archive. ({error})"
                 )
             case DiskFull():
-                return self._error(f"No space for {url}: {error}", _INSUFFICIENT_STORAGE)
+                return self._error(f"No space for {url}: {error}", FULL)
             case _:
                 return InternalFailure(f"{url} could not be made ready: {error}")
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from endpoint.errors import ModelError, ServiceUnavailable
 from endpoint.events import Record
-from endpoint.instances.container_client import Answer, ContainerLost, ContainerUnreachable
+from endpoint.instances.container_client import FULL, Answer, ContainerLost, ContainerUnreachable
 from endpoint.instances.instance import Instance
 from endpoint.instances.words import Words
 from endpoint.invocation import Invocation
@@ -28,8 +28,6 @@ log = logging.getLogger("modelyard.endpoint")
 
 # A request whose instances were all lost with it is given up after so many.
 _MOST_LOSSES = 4
-
-_FULL = 507
 
 # After a restart requests wait so long for instances that may have their model in memory.
 _FINDING_SECONDS = 3.0
@@ -174,7 +172,7 @@ class Variant:
                 continue
             except ModelError as error:
                 elsewhere = len(self.serving()) > len(avoided)
-                if error.original_status != _FULL or refused or not elsewhere:
+                if error.original_status != FULL or refused or not elsewhere:
                     raise
                 refused = True  # another instance may have more room
             except ContainerLost as error:

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from botocore.exceptions import BotoCoreError
-from moto.server import ThreadedMotoServer
 
 from tests.endpoint.containers.running import environment
 from tests.endpoint.traffic import traffic
 from tests.endpoint.user import until
 from tests.endpoint.yard import SERVE, Yard
 
-
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+pytestmark = pytest.mark.usefixtures("aws_keys")
 
 
 def test_models_of_a_bucket_are_served_by_name_by_this_installation(
