@@ -20,6 +20,7 @@ class Progress:
     hit: bool | None = None
     waited_seconds: float = 0.0  # for the model to be downloaded and loaded
     model_seconds: float = 0.0  # in the container, seen from here
+    serving: int = 0  # instances of the variant that took requests just then
 
 
 @dataclass(frozen=True, slots=True)

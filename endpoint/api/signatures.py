@@ -5,7 +5,8 @@ The access file, read once at the start:
     {"keys": [{"access_key_id": "AK1", "secret_access_key": "...",
                "actions": ["sagemaker:InvokeEndpoint"], "target_models": ["company_a/*"]}]}
 
-``actions`` are as in IAM policies (here also ``sagemaker:GetStatus``, for GET /status);
+``actions`` are as in IAM policies, ``sagemaker:`` or ``cloudwatch:`` and an operation (here also
+``sagemaker:GetStatus``, for GET /status);
 ``target_models`` are as its condition ``StringLike`` on ``sagemaker:TargetModel``, which only
 InvokeEndpoint has: without ``actions`` such a key may invoke and nothing else. Without either,
 everything is allowed.
@@ -34,6 +35,7 @@ from endpoint.names import Names
 from endpoint.settings import EndpointSettings, SettingsError
 
 SERVICE = "sagemaker"
+MONITORING = "monitoring"  # what requests to CloudWatch are signed for
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _AUTHORIZATION = re.compile(
     rf"{_ALGORITHM} Credential=(?P<key>[^/,\s]+)/(?P<date>\d{{8}})/(?P<region>[^/,\s]+)/"
@@ -81,9 +83,19 @@ class Key:
     actions: re.Pattern[str] | None = None
     target_models: re.Pattern[str] | None = None
 
-    def authorize(self, operation: str, resource: str, target_model: str | None = None) -> None:
-        """Raise AccessDenied unless it may; ``target_model`` counts for InvokeEndpoint only."""
-        action = f"{SERVICE}:{operation}"
+    def authorize(
+        self,
+        operation: str,
+        resource: str,
+        target_model: str | None = None,
+        *,
+        prefix: str = SERVICE,
+    ) -> None:
+        """Raise AccessDenied unless it may; ``target_model`` counts for InvokeEndpoint only.
+
+        ``prefix`` is that of the service's actions.
+        """
+        action = f"{prefix}:{operation}"
         allowed = _matches(self.actions, action)
         if operation == "InvokeEndpoint":
             allowed = allowed and _matches(self.target_models, target_model)
@@ -110,7 +122,9 @@ class Claim:
         if self.found is None:
             return self.key
         to_sign = _string_to_sign(self.request, self.found, await _hash(body))
-        signing = _signing_key(self.key.secret, self.found["date"], self.found["region"])
+        signing = _signing_key(
+            self.key.secret, self.found["date"], self.found["region"], self.found["service"]
+        )
         expected = _sign(signing, to_sign).hex()
         if not hmac.compare_digest(expected, self.found["signature"]):
             raise BadSignature(
@@ -151,9 +165,10 @@ class Access:
         }
         return cls(keys, settings.region, clock)
 
-    def claim(self, request: Signed) -> Claim:
+    def claim(self, request: Signed, service: str = SERVICE) -> Claim:
         """Look at all that can be checked without the body, which need not be read for nobody.
 
+        ``service`` is what the request must be signed for.
         Raises NoSignature, UnknownKey or BadSignature.
         """
         if self._keys is None:
@@ -167,19 +182,19 @@ class Access:
         key = self._keys.get(found["key"])
         if key is None:
             raise UnknownKey("The security token included in the request is invalid.")
-        self._check_scope(found)
+        self._check_scope(found, service)
         self._check_time(_time(request), found["date"])
         _check_signed(request, _names(found))
         return Claim(key, request, found)
 
-    def _check_scope(self, found: re.Match[str]) -> None:
+    def _check_scope(self, found: re.Match[str], service: str) -> None:
         if found["region"] != self._region:
             raise BadSignature(
                 f"Credential should be scoped to a valid region, not '{found['region']}': this "
                 f"endpoint is in {self._region}."
             )
-        if found["service"] != SERVICE:
-            raise BadSignature(f"Credential should be scoped to correct service: '{SERVICE}'.")
+        if found["service"] != service:
+            raise BadSignature(f"Credential should be scoped to correct service: '{service}'.")
 
     def _check_time(self, time: str, scope_date: str) -> None:
         try:
@@ -304,9 +319,9 @@ async def _hash(body: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _signing_key(secret: str, date: str, region: str) -> bytes:
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     key = f"AWS4{secret}".encode()
-    for part in (date, region, SERVICE, "aws4_request"):
+    for part in (date, region, service, "aws4_request"):
         key = _sign(key, part)
     return key
 

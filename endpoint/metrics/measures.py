@@ -6,15 +6,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from endpoint.errors import ApiError, ModelError
+from endpoint.events import Event
+from endpoint.invocation import Invocation
+from endpoint.metrics import catalog
 from endpoint.metrics.catalog import Metric
+from endpoint.metrics.models import ModelTable
+from endpoint.metrics.requests import Outcome, Requests
+from endpoint.metrics.series import MINUTE, Series
 from endpoint.metrics.statistics import Statistics
 
-MINUTE = 60
+__all__ = ["MINUTE", "Measures", "Of"]
 
-# Kept by the minute; the platform keeps longer.
-_MINUTES = 24 * 60
+_MICROSECONDS = 1e6
+_OK = 200
+_NOTHING_SAID = 0
 
-Minutes = dict[int, Statistics]
+_OF_EVENTS = {
+    "download": catalog.MODEL_DOWNLOADING_TIME,
+    "load": catalog.MODEL_LOADING_TIME,
+    "unload": catalog.MODEL_UNLOADING_TIME,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,28 +37,133 @@ class Of:
     variant: str
 
 
+class _Variant:
+    """All that is measured of one variant."""
+
+    def __init__(self, now: float) -> None:
+        self.series: dict[Metric, Series] = {}
+        self.requests = Requests(self.series, now)
+        self.evictions = 0
+
+
 class Measures:
     """All values of one process. Not shared between threads; ``clock`` is seconds since 1970."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._series: dict[tuple[Metric, Of], Minutes] = {}
+        self._variants: dict[tuple[str, str], _Variant] = {}
+        self.models = ModelTable()
+
+    # --- what is told ---------------------------------------------------------------------------
 
     def add(self, metric: Metric, of: Of, value: float) -> None:
         """A value, in the metric's unit, of this minute."""
-        minutes = self._series.setdefault((metric, of), {})
-        minute = int(self._clock()) // MINUTE * MINUTE
-        statistics = minutes.get(minute)
-        if statistics is None:
-            statistics = minutes[minute] = Statistics()
-            while next(iter(minutes)) <= minute - _MINUTES * MINUTE:
-                del minutes[next(iter(minutes))]
-        statistics.add(value)
+        series = self._of(of.endpoint, of.variant).series
+        series.setdefault(metric, Series()).at(self._clock()).add(value)
+
+    def answered(
+        self, invocation: Invocation, seconds: float, error: ApiError | None = None
+    ) -> None:
+        """A request has been answered, ``seconds`` after it came. Only one that reached a variant
+        counts: not one for an endpoint that is not there, or that may not be made.
+        """
+        if error is None:
+            self._note(invocation, seconds, _OK, model_failed=False)
+        elif isinstance(error, ModelError):
+            self._note(invocation, seconds, error.original_status, model_failed=True)
+        else:
+            self._note(invocation, seconds, error.status, model_failed=False)
+
+    def given_up(self, invocation: Invocation, seconds: float) -> None:
+        """Its client hung up before there was an answer: it counts, and has no latency."""
+        self._note(invocation, seconds, None, model_failed=False)
+
+    def happened(self, event: Event) -> None:
+        """An event: what is no request is measured by these."""
+        metric = _OF_EVENTS.get(event.kind)
+        if metric is not None and event.seconds is not None:
+            of = Of(event.endpoint, event.variant)
+            self.add(metric, of, event.seconds * _MICROSECONDS)
+        elif event.kind == "evict":
+            self._of(event.endpoint, event.variant).evictions += 1
+
+    def _note(
+        self, invocation: Invocation, seconds: float, status: int | None, *, model_failed: bool
+    ) -> None:
+        progress = invocation.progress
+        if not progress.variant:
+            return
+        now = self._clock()
+        outcome = Outcome(
+            status,
+            model_failed,
+            progress.hit,
+            progress.waited_seconds,
+            progress.model_seconds,
+            seconds,
+            progress.serving,
+        )
+        self._of(invocation.endpoint, progress.variant).requests.add(outcome, now)
+        if invocation.target_model is not None:
+            key = (invocation.endpoint, progress.variant, invocation.target_model)
+            self.models.add(key, outcome, now)
+
+    # --- what is asked --------------------------------------------------------------------------
 
     def series(self) -> Iterator[tuple[Metric, Of]]:
         """All that have values."""
-        yield from self._series
+        self._settle()
+        for (endpoint, variant), measured in list(self._variants.items()):
+            for metric, series in list(measured.series.items()):
+                if any(one.count for one in series.minutes.values()):
+                    yield metric, Of(endpoint, variant)
 
     def minutes(self, metric: Metric, of: Of) -> Mapping[int, Statistics]:
         """By the second (since 1970) at which a minute begins; {} if there are none."""
-        return self._series.get((metric, of), {})
+        series = self._series(metric, of)
+        if series is None:
+            return {}
+        return {minute: one for minute, one in series.minutes.items() if one.count}
+
+    def whole(self, metric: Metric, of: Of) -> Statistics:
+        """All values since this process began."""
+        series = self._series(metric, of)
+        return Statistics() if series is None else series.whole()
+
+    def lately(self, metric: Metric, of: Of, minutes: int = 10) -> Statistics:
+        """The values of so many minutes, this one included."""
+        series = self._series(metric, of)
+        return Statistics() if series is None else series.lately(self._clock(), minutes)
+
+    def per_second(self, of: Of) -> float:
+        """Requests, as a mean of the last minute."""
+        measured = self._variants.get((of.endpoint, of.variant))
+        return 0.0 if measured is None else measured.requests.per_second(self._clock())
+
+    def evictions(self, of: Of) -> int:
+        """Models that left a container's memory because it needed the room."""
+        measured = self._variants.get((of.endpoint, of.variant))
+        return 0 if measured is None else measured.evictions
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970, by the clock that all this is measured by."""
+        return self._clock()
+
+    def _series(self, metric: Metric, of: Of) -> Series | None:
+        measured = self._variants.get((of.endpoint, of.variant))
+        if measured is None:
+            return None
+        measured.requests.settle(self._clock())
+        return measured.series.get(metric)
+
+    def _settle(self) -> None:
+        now = self._clock()
+        for measured in self._variants.values():
+            measured.requests.settle(now)
+
+    def _of(self, endpoint: str, variant: str) -> _Variant:
+        measured = self._variants.get((endpoint, variant))
+        if measured is None:
+            measured = self._variants[endpoint, variant] = _Variant(self._clock())
+        return measured

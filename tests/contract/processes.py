@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .polling import eventually
 
 PROC = Path("/proc")
 
@@ -16,10 +20,26 @@ def _read(pid: int, name: str) -> bytes:
         return b""
 
 
+def _state(pid: int) -> bytes:
+    """As the kernel abbreviates it; empty for a process that is gone."""
+    return _read(pid, "stat").rpartition(b")")[2][1:2]
+
+
 def is_running(pid: int) -> bool:
     """False for a process that never was, is gone, or is only waiting to be reaped."""
-    stat = _read(pid, "stat")
-    return bool(stat) and stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    return _state(pid) not in (b"", b"Z", b"X")
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process does nothing meanwhile; it may be killed."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert eventually(lambda: _state(pid) == b"T")
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def marked(marker: str) -> set[int]:

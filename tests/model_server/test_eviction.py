@@ -389,7 +389,8 @@ def test_when_the_controller_is_killed_nothing_is_left_whatever_models_were_doin
         two.own.process.kill()
         two.own.process.wait()
         assert eventually(lambda: not any(map(is_running, everybody)))
-    assert load.exception() is not None
+    # Who dies first is the kernel's choice: a gateway that sees the controller go may say so still.
+    assert load.exception() is not None or load.result().status_code == 503
 
 
 @pytest.mark.slow

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import httpx
 
 from ..contract.endpoint import Endpoint
 from ..contract.polling import eventually
+from ..contract.processes import stopped
 from ..contract.server import OwnServer
 from . import inside
 from .conftest import QUICK, Yard
@@ -118,12 +117,8 @@ class Tight:
     def held_up(self, name: str) -> Iterator[int]:
         """Stop the model's process, so that it does not leave; its pid."""
         (pid,) = inside.pids(self.endpoint, name)
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with stopped(pid):
             yield pid
-        finally:
-            with suppress(ProcessLookupError):  # the test has killed it
-                os.kill(pid, signal.SIGCONT)
 
     def wait_for_queue(self, name: str, count: int) -> None:
         """Wait until so many requests wait for the model's process."""

@@ -134,8 +134,8 @@ def test_tensors_come_out_of_envelopes_too(load: Load, ask: Ask) -> None:
 
 
 def rows_of_the_page() -> list[tuple[str, str]]:
-    """The examples of docs/handlers.md, "JSON"."""
-    section = (ROOT / "docs" / "handlers.md").read_text().partition("### JSON\n")[2]
+    """The examples of docs/reference/handlers.md, "JSON"."""
+    section = (ROOT / "docs" / "reference" / "handlers.md").read_text().partition("### JSON\n")[2]
     return re.findall(r"^\| `(.*?)` \| `(.*?)` \|$", section.partition("\n#")[0], re.MULTILINE)
 
 

@@ -12,6 +12,7 @@ from model_server.stats import BUSY_SINCE_NS, FAILED, FINISHED, REQUEST_KEY, SKI
 from model_server.wire import InvokeHead, frame_head
 
 from ...contract.endpoint import BEHAVIOURS
+from ...contract.processes import stopped
 from ..yard_parts import Nursery, nursery, run, until
 
 LONG_TEXT = """
@@ -45,9 +46,10 @@ def test_a_request_that_waited_and_was_given_up_is_skipped(tmp_path: Path) -> No
         async with nursery(tmp_path) as yard:
             worker = await yard.fork("echo")
             long_ago = time.monotonic_ns() - 1_000_000_000
-            with socket.socket(socket.AF_UNIX) as given_up:
+            with stopped(worker.pid), socket.socket(socket.AF_UNIX) as given_up:
                 given_up.connect(worker.path)
                 given_up.sendall(frame_head(InvokeHead(1, long_ago, "", ()), 0))
+                given_up.close()  # before the worker can look
             await until(lambda: worker.slot[SKIPPED] == 1)
             assert worker.slot[STARTED] == 0
             assert (await worker.ask(b"x", sent_ns=long_ago))[1] == b"x"
