@@ -20,6 +20,8 @@ from endpoint.invocation import Invocation, Reply
 from endpoint.live.deployments import Deployments
 from endpoint.live.endpoint import LiveEndpoint
 from endpoint.live.limits import check_instances, total
+from endpoint.metrics import summary
+from endpoint.metrics.measures import Measures, Of
 from endpoint.objects.store import ObjectStore, StoreError
 from endpoint.records import EndpointRecord, EndpointStatus, VariantState, expected_instances
 from endpoint.settings import EndpointSettings
@@ -41,13 +43,16 @@ class Platform:
         fleet: Fleet,
         store: ObjectStore,
         dice: Callable[[], float] = random.random,
+        measures: Measures | None = None,
     ) -> None:
         """``dice`` decides where weights or a routing leave a choice: from [0, 1) each time."""
+        self.measures = measures or Measures()
         self._settings = settings
         self._state = state
         self._fleet = fleet
         self._store = store
         self._events = Events()
+        self._events.listen(self.measures.happened)
         self._session = open_session()
         around = Surroundings(settings, fleet, store, self._session)
         self._dice = dice
@@ -161,20 +166,34 @@ class Platform:
 
         Of models that are only on a disk there is a count, or with ``disk`` each of them.
         """
+        await self.measure()
+        return await self.seen(since, disk=disk)
+
+    async def measure(self) -> None:
+        """Have the memory of instances be that of now, if that does not take long."""
         with contextlib.suppress(TimeoutError):  # what was measured before is better than nothing
             async with asyncio.timeout(_MEASURE_SECONDS):
                 await self._fleet.measure()
+
+    async def seen(self, since: int, *, disk: bool = False) -> dict[str, Any]:
+        """What ``status`` tells, with the memory that was measured last."""
         return {
+            "time": time.time(),
             "endpoints": [
-                {
-                    "name": record.name,
-                    "status": record.status,
-                    **self._live[record.name].summary(disk=disk),
-                }
-                for record in self._state.endpoints.all()
+                await self._described(record, disk=disk) for record in self._state.endpoints.all()
             ],
             "events": self._events.since(since),
         }
+
+    async def _described(self, record: EndpointRecord, *, disk: bool) -> dict[str, Any]:
+        """An endpoint for ``GET /status``, with the figures of each variant."""
+        live = self._live.get(record.name)
+        lists = {} if live is None else live.summary(disk=disk)
+        for variant in (one for ones in lists.values() for one in ones):
+            of = Of(record.name, variant["name"])
+            variant["metrics"] = summary.of_variant(self.measures, of)
+            variant["models"] = await summary.of_models(self.measures, of)
+        return {"name": record.name, "status": record.status, **lists}
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -212,3 +231,4 @@ class Platform:
 
     def _forget(self, name: str) -> None:
         self._live.pop(name, None)
+        self.measures.models.forget(name)

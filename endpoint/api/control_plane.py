@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
+from endpoint.api import bodies
 from endpoint.api.backend import Backend
 from endpoint.api.configs import Configs
 from endpoint.api.endpoints import Endpoints
@@ -14,7 +13,7 @@ from endpoint.api.models import Models
 from endpoint.api.resources import Resources
 from endpoint.api.service_model import ModelToCome
 from endpoint.api.tags import Tags
-from endpoint.errors import SerializationException, UnknownOperation
+from endpoint.errors import UnknownOperation
 from endpoint.names import CONFIG, ENDPOINT, MODEL, Names
 from endpoint.state import State
 
@@ -67,14 +66,7 @@ class ControlPlane:
                 if known
                 else f"There is no operation '{operation}'."
             )
-        return await do(model.checked(operation, _decoded(body)))
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SerializationException(f"The request's body is not JSON: {error}") from error
+        return await do(model.checked(operation, bodies.decoded(body)))
 
 
 def _operations_of(

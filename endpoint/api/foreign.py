@@ -42,7 +42,9 @@ class ForeignPages:
         if headers.get("Sec-Fetch-Site") in _OTHERS and (
             origin is None and headers.get("Sec-Fetch-Mode") != "navigate"
         ):
-            raise AccessDenied("Another web page may not use this endpoint: only its own, /ui, may.")
+            raise AccessDenied(
+                "Another web page may not use this endpoint: only its own, /ui, may."
+            )
 
 
 def _is_of(origin: str, host: str) -> bool:

@@ -15,7 +15,9 @@ def login_of(authorization: str) -> tuple[str, str] | None:
     if scheme.lower() != "basic":
         return None
     try:
-        name, colon, password = base64.b64decode(given.strip(), validate=True).decode().partition(":")
+        name, colon, password = (
+            base64.b64decode(given.strip(), validate=True).decode().partition(":")
+        )
     except (binascii.Error, ValueError):
         return None
     return (name, password) if colon else None

@@ -30,6 +30,7 @@ from urllib.parse import quote
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from endpoint.api.passwords import login_of
 from endpoint.errors import AccessDenied, BadSignature, NoSignature, UnknownKey
 from endpoint.names import Names
 from endpoint.settings import EndpointSettings, SettingsError
@@ -165,10 +166,13 @@ class Access:
         }
         return cls(keys, settings.region, clock)
 
-    def claim(self, request: Signed, service: str = SERVICE) -> Claim:
+    def claim(
+        self, request: Signed, service: str = SERVICE, *, passwords: bool = False
+    ) -> Claim:
         """Look at all that can be checked without the body, which need not be read for nobody.
 
-        ``service`` is what the request must be signed for.
+        ``service`` is what the request must be signed for. With ``passwords`` it need not be signed
+        if it has the key's id and secret as HTTP Basic does.
         Raises NoSignature, UnknownKey or BadSignature.
         """
         if self._keys is None:
@@ -176,6 +180,8 @@ class Access:
         given = request.headers.get("Authorization")
         if given is None:
             raise NoSignature("Missing Authentication Token: this endpoint takes signed requests.")
+        if passwords and (login := login_of(given)) is not None:
+            return Claim(self._logged_in(*login), request, None)
         found = _AUTHORIZATION.fullmatch(given)
         if found is None:
             raise BadSignature(f"Authorization header is not that of {_ALGORITHM}.")
@@ -186,6 +192,16 @@ class Access:
         self._check_time(_time(request), found["date"])
         _check_signed(request, _names(found))
         return Claim(key, request, found)
+
+    def _logged_in(self, access_key_id: str, secret: str) -> Key:
+        assert self._keys is not None
+        key = self._keys.get(access_key_id)
+        expected = "" if key is None else key.secret
+        # Also where there is no such key: how long it takes is not to tell.
+        same = hmac.compare_digest(secret.encode(), expected.encode())
+        if key is None or not same:
+            raise UnknownKey("No key has this access key id and this secret access key.")
+        return key
 
     def _check_scope(self, found: re.Match[str], service: str) -> None:
         if found["region"] != self._region:
@@ -220,7 +236,7 @@ class Access:
 
 
 def _check_host(settings: EndpointSettings) -> None:
-    if settings.open_to_all or _is_own(settings.host):
+    if settings.open_to_all or is_own(settings.host):
         return
     raise SettingsError(
         f"host={settings.host!r}: whoever reaches it could run commands and read files as this "
@@ -228,7 +244,7 @@ def _check_host(settings: EndpointSettings) -> None:
     )
 
 
-def _is_own(host: str) -> bool:
+def is_own(host: str) -> bool:
     """Whether only this machine reaches it."""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -1,13 +1,14 @@
 """The page and what it loads, for browsers.
 
-    GET /ui            the page; ``/`` leads there
-    GET /ui/feed       what there is and what changes, as server-sent events
-    GET /ui/{file}     its files
+GET /ui            the page; ``/`` leads there
+GET /ui/feed       what there is and what changes, as server-sent events
+GET /ui/{file}     its files
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from aiohttp import web
 
@@ -21,7 +22,7 @@ from endpoint.errors import (
     ServiceUnavailable,
     UnknownKey,
 )
-from endpoint.names import ENDPOINT, Names
+from endpoint.names import Names
 from endpoint.page import files, stream
 from endpoint.page.feed import Feed, Source
 
@@ -44,7 +45,7 @@ class WebPages:
         self._names = names
         self._feed = Feed(source)
         self._files = files.load()
-        self._streams: dict[asyncio.Task[None], web.BaseRequest] = {}
+        self._streams: dict[asyncio.Task[Any], web.BaseRequest] = {}
         self._stopped = False
 
     @staticmethod
@@ -61,7 +62,7 @@ class WebPages:
         """Answer a request that it ``takes``. Raises NoSuchRoute, ServiceUnavailable."""
         try:
             key = await self._access.claim(_signed(request), passwords=True).proved(b"")
-            key.authorize("GetStatus", self._names.arn(ENDPOINT, "*"))
+            key.authorize("GetStatus", self._names.arn("*", "*"))
         except _REFUSED as error:
             return _log_in(error)
         match request.rel_url.raw_path:
@@ -79,11 +80,10 @@ class WebPages:
         self._stopped = True
         self._feed.end()
         if self._streams:
-            _, stuck = await asyncio.wait([*self._streams], timeout=_FAREWELL_SECONDS)
-            for one in stuck:
-                transport = self._streams[one].transport
-                if transport is not None:
-                    transport.abort()
+            await asyncio.wait([*self._streams], timeout=_FAREWELL_SECONDS)
+        for request in self._streams.values():  # those that take nothing
+            if request.transport is not None:
+                request.transport.abort()
 
     def _file(self, request: web.BaseRequest, name: str) -> web.Response:
         file = self._files.get(name)
@@ -103,8 +103,14 @@ class WebPages:
             raise ServiceUnavailable(
                 f"{MOST_VIEWERS} browsers view this page, and no more can. Close it in another one."
             )
-        with self._feed.viewing() as viewer:
-            return await stream.send(request, viewer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams[task] = request
+        try:
+            with self._feed.viewing() as viewer:
+                return await stream.send(request, viewer)
+        finally:
+            del self._streams[task]
 
 
 def _log_in(error: ApiError) -> web.Response:

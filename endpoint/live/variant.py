@@ -194,9 +194,11 @@ class Variant:
         """An instance; one that was ``avoided`` only if there is no other after a while."""
         if self._finding is not None and not self._finding.done():
             await asyncio.shield(self._finding)
-        while not (there := [one for one in (serving := self.serving()) if one not in avoided]):
+        serving = self.serving()
+        while not (there := [one for one in serving if one not in avoided]):
             avoided.clear()
             await self._wait_for_change(deadline)
+            serving = self.serving()
         invocation.progress.serving = len(serving)
         there = [one for one in there if not one.suspect] or there
         if session := session_of(invocation.headers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,7 @@ from endpoint.metrics.statistics import Statistics
 __all__ = ["MINUTE", "Measures", "Of"]
 
 _MICROSECONDS = 1e6
-_OK = 200
-_NOTHING_SAID = 0
+_OK, _FAULT = 200, 500
 
 _OF_EVENTS = {
     "download": catalog.MODEL_DOWNLOADING_TIME,
@@ -62,41 +62,20 @@ class Measures:
         series.setdefault(metric, Series()).at(self._clock()).add(value)
 
     def answered(
-        self, invocation: Invocation, seconds: float, error: ApiError | None = None
+        self, invocation: Invocation, seconds: float, error: BaseException | None = None
     ) -> None:
-        """A request has been answered, ``seconds`` after it came. Only one that reached a variant
-        counts: not one for an endpoint that is not there, or that may not be made.
+        """A request is over, ``seconds`` after it came; ``error`` is what its client was told.
+
+        CancelledError: it was told nothing, since it hung up. Only a request that reached a variant
+        counts: not one for an endpoint that is not there, nor one that may not be made.
         """
-        if error is None:
-            self._note(invocation, seconds, _OK, model_failed=False)
-        elif isinstance(error, ModelError):
-            self._note(invocation, seconds, error.original_status, model_failed=True)
-        else:
-            self._note(invocation, seconds, error.status, model_failed=False)
-
-    def given_up(self, invocation: Invocation, seconds: float) -> None:
-        """Its client hung up before there was an answer: it counts, and has no latency."""
-        self._note(invocation, seconds, None, model_failed=False)
-
-    def happened(self, event: Event) -> None:
-        """An event: what is no request is measured by these."""
-        metric = _OF_EVENTS.get(event.kind)
-        if metric is not None and event.seconds is not None:
-            of = Of(event.endpoint, event.variant)
-            self.add(metric, of, event.seconds * _MICROSECONDS)
-        elif event.kind == "evict":
-            self._of(event.endpoint, event.variant).evictions += 1
-
-    def _note(
-        self, invocation: Invocation, seconds: float, status: int | None, *, model_failed: bool
-    ) -> None:
         progress = invocation.progress
         if not progress.variant:
             return
         now = self._clock()
         outcome = Outcome(
-            status,
-            model_failed,
+            _OK if error is None else _status_of(error),
+            isinstance(error, ModelError),
             progress.hit,
             progress.waited_seconds,
             progress.model_seconds,
@@ -107,6 +86,15 @@ class Measures:
         if invocation.target_model is not None:
             key = (invocation.endpoint, progress.variant, invocation.target_model)
             self.models.add(key, outcome, now)
+
+    def happened(self, event: Event) -> None:
+        """An event: what is no request is measured by these."""
+        metric = _OF_EVENTS.get(event.kind)
+        if metric is not None and event.seconds is not None:
+            of = Of(event.endpoint, event.variant)
+            self.add(metric, of, event.seconds * _MICROSECONDS)
+        elif event.kind == "evict":
+            self._of(event.endpoint, event.variant).evictions += 1
 
     # --- what is asked --------------------------------------------------------------------------
 
@@ -167,3 +155,16 @@ class Measures:
         if measured is None:
             measured = self._variants[endpoint, variant] = _Variant(self._clock())
         return measured
+
+
+def _status_of(error: BaseException) -> int | None:
+    """Of what a container said it is the container's own."""
+    match error:
+        case ModelError():
+            return error.original_status
+        case ApiError():
+            return error.status
+        case asyncio.CancelledError():
+            return None
+        case _:
+            return _FAULT

@@ -74,14 +74,13 @@ class ModelTable:
     def __init__(self, most: int = MOST_MODELS) -> None:
         self._most = most
         self._figures: OrderedDict[Key, ModelFigures] = OrderedDict()
+        self._by_variant: dict[tuple[str, str], dict[str, ModelFigures]] = {}
 
     def add(self, key: Key, outcome: Outcome, now: float) -> None:
         """One more request. One that its client gave up counts, but has no latency."""
         figures = self._figures.get(key)
         if figures is None:
-            figures = self._figures[key] = ModelFigures(Lately(), Lately())
-            if len(self._figures) > self._most:
-                self._figures.popitem(last=False)
+            figures = self._begin(key)
         else:
             self._figures.move_to_end(key)
         figures.invocations += 1
@@ -97,17 +96,38 @@ class ModelTable:
             else:
                 figures.errors += 1
 
-    def of(self, endpoint: str, variant: str) -> Iterator[tuple[str, ModelFigures]]:
+    def of(self, endpoint: str, variant: str) -> dict[str, ModelFigures]:
         """Those of one variant by the models' names."""
-        for (of_endpoint, of_variant, target), figures in self._figures.items():
-            if of_endpoint == endpoint and of_variant == variant:
-                yield target, figures
+        return dict(self._by_variant.get((endpoint, variant), {}))
 
-    def all(self) -> Iterator[tuple[Key, ModelFigures]]:
-        """All of them."""
-        yield from self._figures.items()
+    def all(self) -> list[tuple[Key, ModelFigures]]:
+        """Those of all, the one whose last request is the longest ago first."""
+        return list(self._figures.items())
+
+    def since(self, time: float) -> Iterator[tuple[Key, ModelFigures]]:
+        """Those that were invoked then or later, in seconds since 1970; the last one first."""
+        for key, figures in reversed(self._figures.items()):
+            if figures.last_invoked < time:
+                break
+            yield key, figures
 
     def forget(self, endpoint: str) -> None:
         """An endpoint is deleted."""
         for key in [key for key in self._figures if key[0] == endpoint]:
-            del self._figures[key]
+            self._end(key)
+
+    def _begin(self, key: Key) -> ModelFigures:
+        figures = self._figures[key] = ModelFigures(Lately(), Lately())
+        endpoint, variant, target = key
+        self._by_variant.setdefault((endpoint, variant), {})[target] = figures
+        if len(self._figures) > self._most:
+            self._end(next(iter(self._figures)))
+        return figures
+
+    def _end(self, key: Key) -> None:
+        del self._figures[key]
+        endpoint, variant, target = key
+        of_variant = self._by_variant[endpoint, variant]
+        del of_variant[target]
+        if not of_variant:
+            del self._by_variant[endpoint, variant]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from endpoint.metrics import catalog
@@ -9,6 +10,7 @@ from endpoint.metrics.measures import Measures, Of
 from endpoint.metrics.models import ModelFigures
 from endpoint.metrics.statistics import Statistics
 
+_AT_ONCE = 100  # models
 _MILLISECONDS = 1e3
 _MILLISECONDS_OF_MICROSECONDS = 1e-3
 
@@ -36,13 +38,18 @@ def of_variant(measures: Measures, of: Of) -> dict[str, Any]:
     }
 
 
-def of_models(measures: Measures, of: Of) -> dict[str, dict[str, Any]]:
-    """The same for each model of a variant that has been invoked, by its name."""
+async def of_models(measures: Measures, of: Of) -> dict[str, dict[str, Any]]:
+    """The same for each model of a variant that has been invoked, by its name.
+
+    Requests are served in between: with thousands of models it takes a while.
+    """
     now = measures.now
-    return {
-        target: of_model(figures, now)
-        for target, figures in measures.models.of(of.endpoint, of.variant)
-    }
+    rows = {}
+    for target, figures in measures.models.of(of.endpoint, of.variant).items():
+        rows[target] = of_model(figures, now)
+        if len(rows) % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return rows
 
 
 def of_model(figures: ModelFigures, now: float) -> dict[str, Any]:

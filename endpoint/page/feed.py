@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -23,9 +23,11 @@ from endpoint.page.viewer import Viewer
 
 log = logging.getLogger("modelyard.endpoint")
 
-# Between two looks. With very many models a look takes long: then others go first.
+# Between two looks, and between two readings of what processes take. With very many of them either
+# takes long: then others go first.
 _PAUSE_SECONDS = 0.5
-_REST_TIMES = 20
+_MEASURE_PAUSE_SECONDS = 2.0
+_REST_TIMES = 4
 
 # Events in a whole document. The page shows no more.
 _EVENTS_KEPT = 500
@@ -37,7 +39,7 @@ class Source(Protocol):
     async def measure(self) -> None:
         """Have what takes time to measure be that of now, or of a moment ago."""
 
-    def seen(self, since: int) -> dict[str, Any]:
+    async def seen(self, since: int) -> dict[str, Any]:
         """The document of ``GET /status``, with the events after that number."""
 
 
@@ -87,18 +89,12 @@ class Feed:
         self._last_event = 0
 
     async def _produce(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._source.measure()
-            begun = loop.time()
-            try:
-                self._look()
-            except Exception:  # viewers would wait for ever, and nobody would know why
-                log.exception("the page cannot be told what there is")
-            await asyncio.sleep(max(_PAUSE_SECONDS, _REST_TIMES * (loop.time() - begun)))
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_again(self._source.measure, _MEASURE_PAUSE_SECONDS))
+            both.create_task(_again(self._look, _PAUSE_SECONDS))
 
-    def _look(self) -> None:
-        now = changes.picture(self._source.seen(self._last_event))
+    async def _look(self) -> None:
+        now = changes.picture(await self._source.seen(self._last_event))
         before = self._now
         change = None if before is None else changes.between(before, now)
         if before is not None and change is None:
@@ -115,6 +111,17 @@ class Feed:
         if self._document is None and self._now is not None:
             self._document = _message("status", changes.whole(self._now, list(self._events)))
         return self._document
+
+
+async def _again(do: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        begun = loop.time()
+        try:
+            await do()
+        except Exception:  # viewers would wait for ever, and nobody would know why
+            log.exception("the page cannot be told what there is")
+        await asyncio.sleep(max(pause_seconds, _REST_TIMES * (loop.time() - begun)))
 
 
 def _message(event: str, content: Any) -> bytes:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+# For what comes at once on a machine that has nothing else to do.
+WAIT_SECONDS = 40.0
 
-def eventually(check: Callable[[], bool], *, within_seconds: float = 10.0) -> bool:
+
+def eventually(check: Callable[[], bool], *, within_seconds: float = WAIT_SECONDS) -> bool:
     """Whether ``check`` came true before the deadline; it is asked every 20 ms."""
     deadline = time.monotonic() + within_seconds
     while not check():

@@ -22,7 +22,7 @@ class RawConnection:
     """One connection. ``receive`` reads exactly one response, interim ones (100) included."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.create_connection((host, port), timeout=15)
+        self._socket = socket.create_connection((host, port), timeout=40)
         self._reader = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -59,7 +59,7 @@ class RawConnection:
 
     def is_closed_by_server(self) -> bool:
         """Wait until the server hangs up; False if it sends something or keeps the line open."""
-        self._socket.settimeout(3)
+        self._socket.settimeout(40)
         try:
             return self._reader.read(1) == b""
         except ConnectionResetError:

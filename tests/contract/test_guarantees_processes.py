@@ -84,7 +84,7 @@ def test_a_model_whose_process_is_killed_comes_back_by_itself(
     name = endpoint.loaded("reports_process")
     killed = endpoint.invoke(name).json()["pid"]
     os.kill(killed, signal.SIGKILL)
-    assert eventually(lambda: endpoint.invoke(name).status_code == 200, within_seconds=5)
+    assert eventually(lambda: endpoint.invoke(name).status_code == 200)
     assert endpoint.invoke(name).json()["pid"] != killed
     assert endpoint.get(name).status_code == 200
     assert own_server.ping_status() == 200
@@ -118,8 +118,8 @@ def test_a_request_over_the_time_limit_is_504_and_the_model_serves_again(
     name = endpoint.loaded("sleeps")
     response = endpoint.invoke(name, b"30")
     assert_error(response, 504)
-    assert response.elapsed.total_seconds() < 5.0
-    served = eventually(lambda: endpoint.invoke(name, b"0").status_code == 200, within_seconds=5)
+    assert response.elapsed.total_seconds() < 15.0
+    served = eventually(lambda: endpoint.invoke(name, b"0").status_code == 200)
     assert served
 
 
@@ -147,7 +147,7 @@ def test_sigterm_lets_requests_in_flight_finish(
     assert eventually(lambda: all(file.exists() for file in files))
     assert own.stop() == 0
     assert [request.result().text for request in in_flight] == ["slept 2"] * 3
-    assert eventually(lambda: not own.processes(), within_seconds=3)
+    assert eventually(lambda: not own.processes())
 
 
 def test_sigterm_ends_an_idle_server_with_loaded_models_at_once(
@@ -159,15 +159,15 @@ def test_sigterm_ends_an_idle_server_with_loaded_models_at_once(
         endpoint.loaded(behaviour)
     began = time()
     assert own.stop() == 0
-    assert time() - began < 5.0
-    assert eventually(lambda: not own.processes(), within_seconds=3)
+    assert time() - began < 15.0
+    assert eventually(lambda: not own.processes())
 
 
 def test_sigterm_ends_a_server_that_is_still_warming_up(serve: Serve, models_dir: Path) -> None:
     own = serve(SAGEMAKER_MULTI_MODEL="true", MODELYARD_MODEL_ROOTS=str(models_dir))
     wait_until_healthy(own)
     assert own.stop() == 0
-    assert eventually(lambda: not own.processes(), within_seconds=3)
+    assert eventually(lambda: not own.processes())
 
 
 @pytest.mark.parametrize("preload", ["none", "python"])
@@ -181,7 +181,7 @@ def test_unloading_a_model_that_is_still_loading_ends_its_load(
     assert eventually(lambda: endpoint.unload("wanted").status_code == 200)
     response = loading.result()
     assert_error(response, response.status_code)
-    assert response.elapsed.total_seconds() < 5.0
+    assert response.elapsed.total_seconds() < 15.0
     assert endpoint.load("echo", "wanted").status_code == 200
 
 
@@ -195,7 +195,7 @@ def test_sigterm_ends_even_a_load_that_never_returns(
     assert eventually(lambda: own.processes() > before)
     assert own.stop() == 0
     assert failed(loading)
-    assert eventually(lambda: not own.processes(), within_seconds=3)
+    assert eventually(lambda: not own.processes())
 
 
 def test_sigterm_ends_even_a_request_that_never_returns(
@@ -209,7 +209,7 @@ def test_sigterm_ends_even_a_request_that_never_returns(
     assert eventually(started.exists)
     assert own.stop() == 0
     assert failed(in_flight)
-    assert eventually(lambda: not own.processes(), within_seconds=3)
+    assert eventually(lambda: not own.processes())
 
 
 def test_killing_the_server_leaves_no_process_behind(
@@ -219,7 +219,7 @@ def test_killing_the_server_leaves_no_process_behind(
     endpoint_of(own).loaded("echo")
     own.process.kill()
     own.process.wait()
-    assert eventually(lambda: not own.processes(), within_seconds=5)
+    assert eventually(lambda: not own.processes())
 
 
 def test_a_single_model_is_healthy_only_once_it_is_loaded(

@@ -28,7 +28,7 @@ ROLE = "arn:aws:iam::000000000000:role/any"
 SESSION = boto3.Session(
     aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
 )
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 def until(what: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:

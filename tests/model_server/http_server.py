@@ -103,7 +103,7 @@ class HttpServer:
         async def run() -> T:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(40)
 
     def advance(self, seconds: float) -> None:
         """Let every connection believe that so much time has passed."""
@@ -134,7 +134,7 @@ class HttpServer:
 
         Should it wait for more, it is told that a long time has passed.
         """
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=40) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 for part in parts:
@@ -162,7 +162,7 @@ class HttpServer:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(40)
 
 
 class Answered:

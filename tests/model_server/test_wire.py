@@ -52,7 +52,7 @@ ANSWERS: list[wire.Answer] = [
 def pair() -> Iterator[Pair]:
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in ends:
-        end.settimeout(10)
+        end.settimeout(40)
     yield ends
     for end in ends:
         end.close()

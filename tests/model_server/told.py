@@ -66,7 +66,7 @@ class Streaming(RawConnection):
             return
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
-        self._socket.settimeout(15)
+        self._socket.settimeout(40)
         self._socket.connect((parts.hostname or "", parts.port or 80))
         self._reader = self._socket.makefile("rb")
 

@@ -47,7 +47,7 @@ class Traffic:
     def wait_for_more(self, count: int) -> None:
         """Wait until ``count`` more requests have succeeded."""
         wanted = self.outcomes[200] + count
-        assert eventually(lambda: self.outcomes[200] >= wanted, within_seconds=20), self.outcomes
+        assert eventually(lambda: self.outcomes[200] >= wanted), self.outcomes
 
     @property
     def failed(self) -> int:

@@ -108,7 +108,7 @@ class Watched:
 def _ask(path: str, body: bytes) -> tuple[ReplyHead, str]:
     head = InvokeHead(1, 0, "id-1", ())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(20)
+        connection.settimeout(40)
         connection.connect(path)
         connection.sendall(frame_head(head, len(body)) + body)
         encoded, reply = Receiver().receive(connection)

@@ -28,7 +28,7 @@ from model_server.wire import InvokeHead, Receiver, ReplyHead, frame_head
 from ..contract.endpoint import BEHAVIOURS
 
 _PR_SET_CHILD_SUBREAPER = 36
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         asyncio.run(limited())
 
 
-async def until(check: Callable[[], bool], *, within_seconds: float = 10.0) -> None:
+async def until(check: Callable[[], bool], *, within_seconds: float = 40.0) -> None:
     """Wait on the loop until ``check`` is true."""
     deadline = time.monotonic() + within_seconds
     while not check():

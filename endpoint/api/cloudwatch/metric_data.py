@@ -7,22 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from endpoint.api.cloudwatch import data_queries, tokens
-from endpoint.api.cloudwatch.lookup import metric_of, values_of
+from endpoint.api.cloudwatch.data_queries import DataQuery
+from endpoint.api.cloudwatch.lookup import values_of
 from endpoint.api.cloudwatch.span import Span, whole
-from endpoint.api.cloudwatch.statistic import Statistic, statistic
-from endpoint.errors import InvalidNextToken, ValidationError
+from endpoint.errors import ValidationError
 from endpoint.metrics.measures import Measures
 from endpoint.metrics.statistics import Statistics
 
 _MOST_POINTS = 100_800
 
-# Requests in between wait no longer than it takes to compute so many.
+# Other requests wait no longer than it takes to compute so many.
 _AT_ONCE = 200
 
-# The number of a query, and the time of the last point of it that was sent.
-_End = tuple[int, int]
-
+# Periods and what is in each, in the order in which they are sent.
 _Parts = list[tuple[int, list[Statistics]]]
+
+# Where a page begins: the number of a query, and the period after which it goes on with it.
+_Place = tuple[int, int | None]
 
 
 class MetricData:
@@ -33,30 +34,62 @@ class MetricData:
         self._account = account
 
     async def get(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A page of values, query by query; queries that it does not reach are on the next ones.
+        """A page of values, query by query; those that are not on it are on the next ones.
 
         Raises ValidationError, InvalidNextToken.
         """
-        queries = data_queries.checked(request)
+        queries = data_queries.checked(request["MetricDataQueries"])
         span = Span.between(request["StartTime"], request["EndTime"], ValidationError)
-        end = tokens.end_of(request, _End)
-        descending = request.get("ScanBy", "TimestampDescending") == "TimestampDescending"
         left = _most_points(request)
-        first = 0 if end is None else end[0]
-        if first >= len(queries):
-            raise InvalidNextToken("The NextToken is not one of this endpoint.")
-        results = []
+        descending = request.get("ScanBy") != "TimestampAscending"
+        first, after = tokens.end_of(request, _Place) or (0, None)
+        results: list[dict[str, Any]] = []
         for number, query in enumerate(queries[first:], first):
-            parts = self._parts(query, span, descending)
-            if end is not None and number == first:
-                parts = [(t, p) for t, p in parts if (t < end[1] if descending else t > end[1])]
-            shown, more = parts[:left], parts[left:]
-            if not shown and more:  # the page is full
-                last = results[-1]["Timestamps"][-1]
-                return 
-            results.append(await _result(query, shown, complete=not more))
+            if not left:
+                return _page(results, tokens.token(request, (number, None)))
+            parts = self._parts(query, span, descending=descending)
+            if after is not None and number == first:
+                parts = [one for one in parts if (one[0] < after if descending else one[0] > after)]
+            shown = parts[:left]
+            complete = len(shown) == len(parts)
+            results.append(await _result(query, shown, complete=complete))
             left -= len(shown)
-            if more:
-                token = tokens.token(request, (number, shown[-1][0]))
-                return {"MetricDataResults": results, "Messages": [], "NextToken": token}
-        return {"MetricDataResults": results, "Messages": []}
+            if not complete:
+                return _page(results, tokens.token(request, (number, shown[-1][0])))
+        return _page(results)
+
+    def _parts(self, query: DataQuery, span: Span, *, descending: bool) -> _Parts:
+        if query.account not in (None, self._account):
+            return []
+        minutes = values_of(self._measures, query.metric, query.dimensions, query.unit)
+        parts = span.parts(minutes, query.period)
+        return parts[::-1] if descending else parts
+
+
+def _most_points(request: Mapping[str, Any]) -> int:
+    most: int = request.get("MaxDatapoints", _MOST_POINTS)
+    if not 0 < most <= _MOST_POINTS:
+        raise ValidationError(
+            f"The value {most} for parameter MaxDatapoints must be between 1 and {_MOST_POINTS}."
+        )
+    return most
+
+
+async def _result(query: DataQuery, parts: _Parts, *, complete: bool) -> dict[str, Any]:
+    values = []
+    for number, (_, part) in enumerate(parts):
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+        values.append(query.statistic(whole(part)))
+    return {
+        "Id": query.id,
+        "Label": query.label,
+        "Timestamps": [begin for begin, _ in parts],
+        "Values": values,
+        "StatusCode": "Complete" if complete else "PartialData",
+    }
+
+
+def _page(results: list[dict[str, Any]], token: str | None = None) -> dict[str, Any]:
+    page: dict[str, Any] = {"MetricDataResults": results, "Messages": []}
+    return page if token is None else {**page, "NextToken": token}

@@ -30,7 +30,9 @@ class MetricList:
         """A page of the metrics that have values. Raises InvalidNextToken."""
         end = tokens.end_of(request, _Key)
         found = sorted(
-            _key(metric, of) for metric, of in self._measures.series() if self._fits(request, metric, of)
+            _key(metric, of)
+            for metric, of in self._measures.series()
+            if self._fits(request, metric, of)
         )
         left = [key for key in found if end is None or key > end]
         shown, more = left[:_PAGE], left[_PAGE:]

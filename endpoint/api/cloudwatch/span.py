@@ -15,7 +15,6 @@ MINUTE = 60
 _END_OF_TIME = 253_402_300_800
 
 
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of time, in seconds since 1970: whole minutes from ``start``, before ``end``."""

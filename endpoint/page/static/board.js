@@ -18,6 +18,7 @@ export class Board {
   constructor(clock = () => performance.now()) {
     this.clock = clock;
     this.known = false; // whether there was a first document
+    this.began = 0; // when that came, in seconds of the page's clock
     this.endpoints = [];
     this.rows = new Map(); // by rowKey: a model of a variant, wherever it is
     this.models = new Map(); // by instance: what it has, by target
@@ -38,7 +39,8 @@ export class Board {
 
   /** Take over a whole document: what it does not name is gone. */
   status(document) {
-    if (this.lastEvent > (document.events.at(-1)?.number ?? 0)) this.restart();
+    this.events = [];
+    this.lastEvent = 0;
     const models = {};
     const metrics = {};
     for (const endpoint of document.endpoints) {
@@ -59,19 +61,14 @@ export class Board {
         metrics[key] = { ...metrics[key], ...gone([row.target]) };
       }
     }
-    this.known = true;
+    if (!this.known) this.began = this.clock() / 1000;
     this.take({ ...document, models, metrics });
+    this.known = true;
   }
 
   /** Take over what has changed since. */
   change(document) {
     if (this.known) this.take(document);
-  }
-
-  /** The endpoint's process is another one: its events begin anew. */
-  restart() {
-    this.events = [];
-    this.lastEvent = 0;
   }
 
   take(document) {
@@ -101,10 +98,9 @@ export class Board {
   settle(endpoints) {
     const before = this.endpoints;
     const homes = new Map();
-    for (const { variant, home, instance } of instancesOf(endpoints)) {
+    for (const { home, instance } of instancesOf(endpoints)) {
       homes.set(instance.id, home);
       this.departed.delete(instance.id);
-      void variant;
     }
     for (const one of instancesOf(before)) {
       if (!homes.has(one.instance.id)) this.bury(one);
@@ -164,7 +160,7 @@ export class Board {
   /** Figures of a variant's models that changed; null where there are none any more. */
   measure(variant, rows) {
     for (const [target, figures] of Object.entries(rows)) {
-      this.row(variant, target, (row) => row.measure(figures, this.clock() / 1000));
+      this.row(variant, target, (row) => row.measure(figures, this.clock() / 1000, this.known));
     }
   }
 
@@ -173,7 +169,7 @@ export class Board {
     let row = this.rows.get(key);
     if (row === undefined) {
       const [endpoint, variant] = home.split("/");
-      row = new Row(key, endpoint, variant, target);
+      row = new Row(key, endpoint, variant, target, this.began);
       this.rows.set(key, row);
       this.order += 1;
     }

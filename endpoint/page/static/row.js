@@ -2,12 +2,14 @@
 
 // By which a request a while ago counts less for the rate; in seconds.
 const MEMORY = 30;
+// Of a shorter look there is no rate.
+const LEAST = 3;
 const NEAREST = ["loaded", "loading", "downloading", "unloading", "on_disk"];
 const NAMES = { on_disk: "on disk" };
 
 /** Made when the model is first heard of. */
 export class Row {
-  constructor(key, endpoint, variant, target) {
+  constructor(key, endpoint, variant, target, began) {
     this.key = key;
     this.endpoint = endpoint;
     this.variant = variant;
@@ -16,28 +18,24 @@ export class Row {
     this.places = new Map(); // by instance: the model there
     this.figures = null;
     this.heat = 0; // invokes of late
-    this.heated = 0; // when that was so, in seconds of the page's clock
-    this.since = null; // when counting began
+    this.heated = began; // when that was so, in seconds of the page's clock
+    this.began = began; // when the page began to count
   }
 
-  /** What was measured of it now; null when that has been forgotten. */
-  measure(figures, now) {
-    if (this.since === null) this.since = now;
-    else if (figures !== null && this.figures !== null) {
-      const more = Math.max(0, figures.invocations - this.figures.invocations);
-      this.heat = this.warmth(now) + more;
-      this.heated = now;
-    } else if (figures !== null) {
-      this.heat = this.warmth(now) + figures.invocations;
+  /** What was measured of it now; null when that was forgotten. `counts`: what is new is counted. */
+  measure(figures, now, counts) {
+    if (figures !== null && counts) {
+      const more = figures.invocations - (this.figures?.invocations ?? 0);
+      this.heat = this.warmth(now) + Math.max(0, more);
       this.heated = now;
     }
     this.figures = figures;
   }
 
-  /** Invokes a second of late; `now` is by the page's clock. */
+  /** Invokes a second of late; `now` is by the page's clock, in seconds. */
   rate(now) {
     if (this.heat === 0) return 0;
-    const seen = Math.max(1, now - this.since);
+    const seen = Math.max(LEAST, now - this.began);
     return this.warmth(now) / (MEMORY * (1 - Math.exp(-seen / MEMORY)));
   }
 

@@ -18,6 +18,7 @@ from botocore.config import Config
 from endpoint.api.server import ApiServer
 from endpoint.errors import ResourceLimitExceeded, ValidationException
 from endpoint.invocation import Invocation, Reply
+from endpoint.metrics.measures import Measures
 from endpoint.records import EndpointRecord, EndpointStatus, VariantState
 from endpoint.settings import EndpointSettings
 from endpoint.specs import ContainerSpec, VariantSpec, variants_of
@@ -52,6 +53,7 @@ class Backend:
         self.checked: list[ContainerSpec] = []
         self.since: list[int] = []
         self.with_disk: list[bool] = []
+        self.measures = Measures()
 
     async def check_container(self, container: ContainerSpec) -> None:
         self.checked.append(container)
@@ -114,6 +116,12 @@ class Backend:
     async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
         self.since.append(since)
         self.with_disk.append(disk)
+        return {"endpoints": [], "events": []}
+
+    async def measure(self) -> None:
+        pass
+
+    async def seen(self, since: int, *, disk: bool = False) -> dict[str, Any]:
         return {"endpoints": [], "events": []}
 
     def _snapshot(self, config_name: str) -> dict[str, Any]:
@@ -218,7 +226,7 @@ class RunningApi:
             endpoint_url=self.url,
             aws_access_key_id=key,
             aws_secret_access_key="secret",
-            config=Config(retries=retries or {"total_max_attempts": 1}, read_timeout=20),
+            config=Config(retries=retries or {"total_max_attempts": 1}, read_timeout=60),
         )
         client.meta.events.register("before-parse.*.*", check_response)
         self._clients.append(client)

@@ -27,7 +27,7 @@ def ask(
     api: RunningApi, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers in lower case, body."""
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         found = {name.lower(): value for name, value in answer.getheaders()}
@@ -47,7 +47,7 @@ def operate(api: RunningApi, target: str, body: Any) -> tuple[str, str]:
 @contextmanager
 def connected(api: RunningApi, data: bytes) -> Iterator[socket.socket]:
     """A connection on which bytes were sent."""
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=40) as connection:
         connection.sendall(data)
         yield connection
 
@@ -200,7 +200,7 @@ def test_a_client_that_asks_before_it_sends_too_much_is_spared_the_trouble(
 
 
 def test_one_connection_serves_many_requests(api: RunningApi) -> None:
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         for number in range(100):
             connection.request("POST", INVOKE, str(number))
             assert connection.getresponse().read() == b"ok"

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 MODULE = "tests.endpoint.containers.stub"
 COMMAND = shlex.join(["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", MODULE])
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 40.0
 
 
 @dataclass(frozen=True)

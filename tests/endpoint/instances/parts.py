@@ -40,7 +40,7 @@ from endpoint.specs import ContainerSpec, Mode, Routing, VariantSpec
 from tests.endpoint.containers.running import COMMAND, Stub, at, environment
 from tests.endpoint.objects.archive_parts import tar_gz_of
 
-SECONDS = 20.0
+SECONDS = 60.0
 WORDS = Words("primary", "arn:log", "the log")
 
 Test = Callable[["Up"], Awaitable[None]]

@@ -335,7 +335,7 @@ def test_two_are_built_at_once_and_not_three(tmp_path: Path) -> None:
     async def work() -> None:
         async with environments(tmp_path / "envs") as made:
             tasks = [asyncio.create_task(made.prepare(one)) for one in asked]
-            await until(lambda: len(list(tmp_path.glob("?/started"))) == 2, within_seconds=30)
+            await until(lambda: len(list(tmp_path.glob("?/started"))) == 2)
             assert sum(place.is_dir() for place in (tmp_path / "envs").iterdir()) == 2
             for name in ("a", "b", "c"):
                 (tmp_path / name / "go").touch()
@@ -387,7 +387,7 @@ def test_what_a_killed_server_was_building_ends_and_is_built_anew(tmp_path: Path
     asked, started, go = waiting(tmp_path / "model", tmp_path)
     command = [sys.executable, "-c", BUILDER, str(tmp_path / "envs"), str(asked.file)]
     server = subprocess.Popen(command, cwd=Path(__file__).parents[3])
-    assert eventually(started.exists, within_seconds=30)
+    assert eventually(started.exists)
     server.send_signal(signal.SIGKILL)
     server.wait()
     builder = int(started.read_text())

@@ -116,9 +116,9 @@ def test_a_slow_client_of_answers_given_at_once_gets_them_all(http: HttpServer) 
         )
         sender.start()
         assert eventually(lambda: any(not c._can_write.is_set() for c in http.connections.open))
-        connection._socket.settimeout(2)
+        connection._socket.settimeout(40)
         assert [connection.receive().status for _ in range(count)] == [200] * count
-        sender.join(5)
+        sender.join(40)
 
 
 def test_a_stream_to_a_server_that_stops_ends_its_connection() -> None:
@@ -227,7 +227,7 @@ def test_a_client_that_never_reads_is_dropped_in_the_end(http: HttpServer) -> No
         http.settle()
         for looks in range(1, 4):
             http.advance(looks * 10 * IDLE_SECONDS)
-        assert eventually(lambda: not http.connections.open, within_seconds=1)
+        assert eventually(lambda: not http.connections.open)
 
 
 def test_a_client_that_reads_slowly_is_not_dropped_while_the_kernel_has_enough_for_it(

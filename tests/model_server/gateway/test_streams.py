@@ -358,7 +358,7 @@ def test_a_server_that_stops_cuts_a_stream_that_has_no_end(
             while reading.chunk():
                 pass
     assert stopped.result() == 0
-    assert eventually(lambda: not own.processes(), within_seconds=3)
+    assert eventually(lambda: not own.processes())
 
 
 @pytest.mark.parametrize("status", [204, 304])

@@ -103,7 +103,7 @@ class Yard:
 async def yard() -> AsyncIterator[Yard]:
     made = Yard()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield made
             made.channel.close()
             await asyncio.to_thread(made.process.wait)

@@ -23,7 +23,7 @@ MIB = 1 << 20
 def pair() -> Iterator[Pair]:
     near, far = socket.socketpair()
     for end in (near, far):
-        end.settimeout(10)
+        end.settimeout(40)
     with near, far:
         yield near, far
 

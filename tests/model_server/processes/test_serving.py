@@ -85,7 +85,7 @@ class Bench:
     def ask(self, body: bytes = b"", *, key: int = 0, waited_seconds: float = 0.0) -> socket.socket:
         """Lay a request into the backlog."""
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(10)
+        client.settimeout(40)
         client.connect(self.path)
         sent_ns = time.monotonic_ns() - int(waited_seconds * 1e9)
         head = InvokeHead(key or len(self.clients) + 1, sent_ns, f"id-{len(self.clients)}", ())

@@ -465,4 +465,4 @@ def test_a_server_that_stops_waits_for_forked_workers_only_as_long_as_they_have_
     release.touch()
     assert request.result().status_code == 200
     assert stopped.result() == 0
-    assert eventually(lambda: not own.processes(), within_seconds=3)
+    assert eventually(lambda: not own.processes())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ from ...contract.server import OwnServer, start, stop_cleanly, wait_until_health
 from .. import inside
 from ..conftest import QUICK
 from ..measured import Numbers, measured
+from ..told import load
 
 Three = tuple[OwnServer, Endpoint]
 
@@ -49,41 +50,50 @@ def three(three_server: OwnServer, endpoint_of: object) -> Iterator[Three]:
     made.unload_all()
 
 
-def begin(
-    endpoint: Endpoint, threads: ThreadPoolExecutor, name: str, wait: str, flag: Path
-) -> Future[httpx.Response]:
-    """Start a request that takes ``wait`` seconds and return when it is in a model's hands."""
-    request = threads.submit(endpoint.invoke, name, f"{wait} {flag}".encode())
-    assert eventually(flag.exists)
-    return request
+class Hold:
+    """A request in a model's hands until it is released."""
+
+    def __init__(
+        self, endpoint: Endpoint, threads: ThreadPoolExecutor, name: str, flag: Path
+    ) -> None:
+        self._release = flag.with_suffix(".release")
+        self._request = threads.submit(endpoint.invoke, name, _told(touch=flag, wait=self._release))
+        assert eventually(flag.exists)
+
+    def release(self) -> httpx.Response:
+        """Its answer."""
+        self._release.touch()
+        return self._request.result()
+
+
+def _told(**orders: Path) -> bytes:
+    return json.dumps(orders, default=str).encode()
 
 
 def test_requests_run_at_once_in_processes_of_their_own(
     three: Three, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    _, endpoint = three
-    name = endpoint.loaded("sleeps")
+    own, endpoint = three
+    name = load(endpoint, own, "batches_as_told")
     assert len(inside.pids(endpoint, name)) == 3
-    began = time.monotonic()
-    requests = [begin(endpoint, threads, name, "0.6", tmp_path / f"{n}") for n in range(3)]
+    held = [Hold(endpoint, threads, name, tmp_path / f"{n}") for n in range(3)]
     assert [worker["busy"] for worker in inside.workers(endpoint, name)] == [True] * 3
-    assert [request.result().text for request in requests] == ["slept 0.6"] * 3
-    assert time.monotonic() - began < 1.5
+    assert len({each.release().json()["pid"] for each in held}) == 3
 
 
 def test_one_of_several_processes_is_killed_and_the_others_go_on(
     three: Three, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    _, endpoint = three
-    name = endpoint.loaded("sleeps")
-    requests = [begin(endpoint, threads, name, "0.5", tmp_path / f"{n}") for n in range(3)]
+    own, endpoint = three
+    name = load(endpoint, own, "batches_as_told")
+    held = [Hold(endpoint, threads, name, tmp_path / f"{n}") for n in range(3)]
     before = inside.pids(endpoint, name)
     inside.kill(min(before))
-    statuses = sorted(request.result().status_code for request in requests)
+    statuses = sorted(each.release().status_code for each in held)
     assert statuses == [200, 200, 500]
     assert eventually(lambda: len(inside.pids(endpoint, name)) == 3)
     assert len(inside.pids(endpoint, name) & before) == 2
-    assert endpoint.get(name).json()["state"] == "READY"
+    assert eventually(lambda: endpoint.get(name).json()["state"] == "READY")
 
 
 def test_all_of_several_processes_are_killed_and_come_back(three: Three) -> None:
@@ -116,34 +126,38 @@ def test_a_load_that_fails_in_several_processes_fails_once_and_leaves_none(three
 def test_a_full_queue_is_503_with_retry_after_and_loses_nobody_in_it(
     three: Three, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    _, endpoint = three
-    name = endpoint.loaded("sleeps")
-    running = [begin(endpoint, threads, name, "1", tmp_path / f"{n}") for n in range(3)]
-    waiting = [threads.submit(endpoint.invoke, name, b"0") for _ in range(2)]
+    own, endpoint = three
+    name = load(endpoint, own, "batches_as_told")
+    held = [Hold(endpoint, threads, name, tmp_path / f"{n}") for n in range(3)]
+    waiting = [threads.submit(endpoint.invoke, name, b"") for _ in range(2)]
     assert measured(endpoint, lambda now: now("model_queued", model=name) == 2)
+    more = [threads.submit(endpoint.invoke, name, b"") for _ in range(6)]
     # The kernel lets one more than the backlog wait.
-    more = [threads.submit(endpoint.invoke, name, b"0") for _ in range(6)]
-    refused = [each.result() for each in more if each.result().status_code != 200]
-    assert len(refused) >= 5
+    assert eventually(lambda: sum(each.done() for each in more) >= 5)
+    refused = [each.result() for each in more if each.done()]
+    assert [each.release().status_code for each in held] == [200] * 3
     for response in refused:
         assert "MODELYARD_QUEUE_SIZE" in assert_error(response, 503)
         assert int(response.headers["retry-after"]) >= 1
-    assert [each.result().status_code for each in running + waiting] == [200] * 5
-    assert endpoint.invoke(name, b"0").text == "slept 0"
+    assert {each.result().status_code for each in waiting} == {200}
+    assert endpoint.invoke(name).status_code == 200
 
 
 def test_requests_whose_clients_left_while_they_waited_are_skipped(
     three: Three, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     own, endpoint = three
-    name = endpoint.loaded("sleeps")
-    release = [begin(endpoint, threads, name, "0.6", tmp_path / f"{n}") for n in range(3)]
+    name = load(endpoint, own, "batches_as_told")
+    held = [Hold(endpoint, threads, name, tmp_path / f"{n}") for n in range(3)]
     computed = tmp_path / "computed"
     with own.connect() as one, own.connect() as other:
         for leaving in (one, other):
-            leaving.send(post(path_of(name) + "/invoke", f"0 {computed}".encode()))
+            leaving.send(post(path_of(name) + "/invoke", _told(touch=computed)))
         assert measured(endpoint, lambda now: now("model_queued", model=name) == 2)
-    assert [each.result().status_code for each in release] == [200] * 3
+        assert measured(endpoint, lambda now: now("http_in_flight") == 5)
+    # Gateways tell of it a moment later, so by now they know that both have left.
+    assert measured(endpoint, lambda now: now("http_in_flight") == 3)
+    assert [each.release().status_code for each in held] == [200] * 3
     assert measured(endpoint, lambda now: now("invokes_skipped_total", model=name) == 2)
     assert Numbers(endpoint)("invokes_total", model=name) == 3
     assert not computed.exists()

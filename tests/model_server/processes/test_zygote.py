@@ -46,7 +46,7 @@ class Spoken:
         )
         spec = wire.WorkerSpec(number, number, f"m{number}", plan, HandlerOptions())
         leash, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        leash.settimeout(10)
+        leash.settimeout(40)
         with far_end, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen(1)
@@ -60,7 +60,7 @@ def zygote(tmp_path: Path, framework: str = "python") -> Iterator[Spoken]:
     StatsTable.create(tmp_path / "stats")
     lifeline = Lifeline()
     channel, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channel.settimeout(10)
+    channel.settimeout(40)
     spec = wire.ZygoteSpec(
         framework, far_end.fileno(), lifeline.read_fd, str(tmp_path / "stats"), "INFO", "plain"
     )
