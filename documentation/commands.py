@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 from unittest.mock import patch
@@ -34,17 +34,34 @@ def all_commands() -> str:
 def _section(name: str) -> str:
     parser = _parser_of(name)
     actions = [action for action in parser._actions if _is_told(action)]
-    rows = [(_names(action), _text(action)) for action in actions]
     parts = [f"## {name}", _markdown(parser.description or COMMANDS[name][1])]
     usage = " ".join([f"modelyard {name}", *map(_usage, actions)])
     parts.append(f"```text\n{usage}\n```")
-    if rows:
-        parts.append(table(("argument", "meaning"), rows))
+    parts += _arguments(parser)
     if name in _SETTINGS:
         parts.append(f"{_SETTINGS[name]}.")
     if parser.epilog:
         parts.append(_markdown(parser.epilog))
     return "\n\n".join(parts)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Tables: of what belongs to no group, then of each group below its words."""
+    groups = parser._action_groups
+    first = [action for group in groups[:2] for action in group._group_actions]
+    yield from _table(first)
+    for group in groups[2:]:
+        tables = list(_table(group._group_actions))
+        if tables:
+            words = f": {_markdown(group.description)}" if group.description else ""
+            yield f"**{(group.title or '').capitalize()}**{words}"
+            yield from tables
+
+
+def _table(actions: Sequence[argparse.Action]) -> Iterator[str]:
+    rows = [(_names(action), _text(action)) for action in actions if _is_told(action)]
+    if rows:
+        yield table(("argument", "meaning"), rows)
 
 
 def _parser_of(name: str) -> argparse.ArgumentParser:

@@ -30,12 +30,7 @@ def of_container() -> str:
 
 def of_endpoint() -> str:
     """What the endpoint answers: status and the code that boto3 shows."""
-    classes = [ApiError, *_below(ApiError)]
-    rows = [
-        (each.status, each.code, _when(each))
-        for each in classes
-        if each is not ApiError and "code" in vars(each) or each.__name__ == "InternalFailure"
-    ]
+    rows = [(each.status, each.code, _when(each)) for each in _below(ApiError)]
     return _table(("status", "error", "when"), rows)
 
 

@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "routes of the endpoint": routes.of_endpoint,
     "metrics of the container": metrics.of_container,
     "metrics of CloudWatch": metrics.of_cloudwatch,
+    "metrics of the endpoint": metrics.of_endpoint,
     "errors of the container": errors.of_container,
     "errors of the endpoint": errors.of_endpoint,
     "commands": commands.all_commands,
@@ -52,7 +53,9 @@ def write() -> list[Path]:
 def _page(template: Path) -> str:
     source = template.relative_to(ROOT)
     mark = f"<!-- Made by `./scripts/docs generate` from the code and {source}. Edit those. -->"
-    text = re.sub(r"^\{\{ (.+) \}\}$", lambda part: PARTS[part[1]](), template.read_text(), flags=re.M)
+    text = re.sub(
+        r"^\{\{ (.+) \}\}$", lambda part: PARTS[part[1]](), template.read_text(), flags=re.M
+    )
     return f"{mark}\n\n{text}"
 
 

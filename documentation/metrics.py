@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from prometheus_client.core import Metric as Family
+
 from documentation.tables import code, table
+from endpoint.metrics import model_lines
 from endpoint.metrics.catalog import METRICS
+from endpoint.metrics.measures import Measures
+from endpoint.metrics.prometheus import families
 from model_server import wire
 from model_server.eviction_counts import EvictionCounts
 from model_server.lifecycle import LoadCounts
@@ -21,10 +26,14 @@ def of_container() -> str:
     rows.append(
         (code("modelyard_handler_seconds"), "histogram", "`model`", "Time in the model's code.")
     )
-    for family in snapshot.collect():
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(map(code, getattr(family, "_labelnames", ())))
-        rows.append((code(name), family.type, labels, family.documentation))
+    return table(_HEAD, [*rows, *map(_row, snapshot.collect())])
+
+
+def of_endpoint() -> str:
+    """What ``GET /metrics`` of the endpoint tells; the last rows are of each model."""
+    rows = [_row(family) for family in families(Measures(), ())]
+    labels = ", ".join(map(code, model_lines.LABELS))
+    rows += [(code(name), kind, labels, text) for name, kind, text in model_lines.METRICS]
     return table(_HEAD, rows)
 
 
@@ -35,3 +44,9 @@ def of_cloudwatch() -> str:
         for metric in METRICS
     ]
     return table(("metric", "namespace", "unit", "meaning"), rows)
+
+
+def _row(family: Family) -> tuple[str, str, str, str]:
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    labels = ", ".join(map(code, getattr(family, "_labelnames", ())))
+    return code(name), family.type, labels, family.documentation

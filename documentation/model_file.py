@@ -37,4 +37,10 @@ def _values(key: str) -> str:
 
 def _default(key: str) -> str:
     value = getattr(ModelSettings(), key)
-    return code(str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value)
+    return code(
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else value
+    )

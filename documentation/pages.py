@@ -34,7 +34,7 @@ _BLOCK = re.compile(
 _FILE = re.compile(r"`(?P<name>[\w./-]+\.\w+)`:\s*$")
 
 # Whoever runs a page has done that, in a way of their own.
-_INSTALLS = ("git clone ", "cd modelyard", "./scripts/install", ". .venv/bin/activate")
+_INSTALLS = ("./scripts/install", ". .venv/bin/activate")
 
 _WAIT_FOR_SERVER = """\
 SERVER=$!

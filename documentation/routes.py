@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from documentation.tables import code, table
-from endpoint.api import server
+from endpoint.api import server, web_pages
 from model_server.gateway.gateway import _INVOCATIONS, _ROUTES
 
 _OF_MODELS = {
@@ -82,6 +82,7 @@ _ENDPOINT = {
     "GET /metrics": "200, [Prometheus text](metrics.md#the-endpoint)",
     "GET /ui": "[the page](../how-to/watch-an-endpoint.md)",
     "GET /ui/feed": "what the page hears: server-sent events",
+    "GET /ui/{file}": "what the page loads",
     "GET /ping": "200 while the endpoint is up, for everybody",
 }
 
@@ -98,8 +99,9 @@ def of_container() -> str:
 
 
 def of_endpoint() -> str:
-    """Every route of the endpoint, which its server's docstring lists."""
-    lines = re.findall(r"^    ([A-Z]+) +(/[\w{}/-]*)", server.__doc__ or "", re.MULTILINE)
+    """Every route of the endpoint; its modules' docstrings list them."""
+    listed = f"{server.__doc__}\n{web_pages.__doc__}"
+    lines = re.findall(r"^ *([A-Z]+) +(/[\w{}/-]*)", listed, re.MULTILINE)
     _same({f"{method} {path}" for method, path in lines}, set(_ENDPOINT))
     return table(("request", "answer"), [(code(route), text) for route, text in _ENDPOINT.items()])
 

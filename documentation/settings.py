@@ -39,9 +39,7 @@ def of_endpoint() -> str:
     return _sections(EndpointSettings, _OF_ENDPOINT, "variable", variables)
 
 
-def _sections(
-    kind: type[Any], headings: Mapping[str, str], column: str, names: Any
-) -> str:
+def _sections(kind: type[Any], headings: Mapping[str, str], column: str, names: Any) -> str:
     head = ("setting", "default", column, "meaning")
     parts = []
     for heading, members in _by_heading(kind, headings):

@@ -21,7 +21,9 @@ class Shell:
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self.directory = directory
-        kept = {name: environment[name] for name in ("HOME", "LANG", "TMPDIR") if name in environment}
+        kept = {
+            name: environment[name] for name in ("HOME", "LANG", "TMPDIR") if name in environment
+        }
         self._environment = {
             **kept,
             "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",

@@ -73,13 +73,19 @@ class Record:
     instance: str
 
     def __call__(
-        self, kind: str, target: str = "", *, seconds: float | None = None, text: str = ""
+        self,
+        kind: str,
+        target: str = "",
+        *,
+        seconds: float | None = None,
+        text: str = "",
+        at: float | None = None,
     ) -> None:
-        """Tell an event that has just happened."""
+        """Tell an event that has just happened, or did so ``at`` seconds since 1970."""
         self.events.add(
             Event(
                 number=self.events.next_number(),
-                time=time.time(),
+                time=time.time() if at is None else at,
                 endpoint=self.endpoint,
                 variant=self.variant,
                 instance=self.instance,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,13 +15,15 @@ from endpoint.errors import ServiceUnavailable, ValidationError, ValidationExcep
 from endpoint.events import Events
 from endpoint.fleets.fleet import Fleet, FleetError
 from endpoint.instances.container_client import open_session
-from endpoint.instances.instance import Surroundings
+from endpoint.instances.instance import Instance, Surroundings
 from endpoint.invocation import Invocation, Reply
 from endpoint.live.deployments import Deployments
 from endpoint.live.endpoint import LiveEndpoint
 from endpoint.live.limits import check_instances, total
-from endpoint.metrics import summary
+from endpoint.metrics import prometheus, summary
 from endpoint.metrics.measures import Measures, Of
+from endpoint.metrics.prometheus import InstanceNow
+from endpoint.metrics.sampling import Sampling, values
 from endpoint.objects.store import ObjectStore, StoreError
 from endpoint.records import EndpointRecord, EndpointStatus, VariantState, expected_instances
 from endpoint.settings import EndpointSettings
@@ -58,6 +60,7 @@ class Platform:
         self._dice = dice
         self._deployments = Deployments(around, state, self._events, dice)
         self._live: dict[str, LiveEndpoint] = {}
+        self.sampling = Sampling(self.measures, self._serving, self.measure)
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -67,9 +70,11 @@ class Platform:
         for record in records:
             self._resume(record)
         await self._deployments.halt_strays(set().union(*map(expected_instances, records)))
+        self.sampling.start()
 
     async def close(self, *, stop_instances: bool) -> None:
         """End. Instances are stopped, or left for another life of this process to find."""
+        await self.sampling.close()
         for live in self._live.values():
             if live.change is not None:
                 live.change.cancel()
@@ -169,6 +174,15 @@ class Platform:
         await self.measure()
         return await self.seen(since, disk=disk)
 
+    async def metrics(self, *, models: bool) -> bytes:
+        """All metrics as Prometheus text, with or without those of each model."""
+        await self.measure()
+        instances = [
+            InstanceNow(of, instance.spec.id, dict(values(instance)), instance.requests)
+            for of, instance in self._serving()
+        ]
+        return await prometheus.text(self.measures, instances, models=models)
+
     async def measure(self) -> None:
         """Have the memory of instances be that of now, if that does not take long."""
         with contextlib.suppress(TimeoutError):  # what was measured before is better than nothing
@@ -196,6 +210,13 @@ class Platform:
         return {"name": record.name, "status": record.status, **lists}
 
     # --- parts ----------------------------------------------------------------------------------
+
+    def _serving(self) -> Iterator[tuple[Of, Instance]]:
+        """All instances that requests may be sent to."""
+        for live in self._live.values():
+            for variant in live.all():
+                of = Of(live.name, variant.spec.name)
+                yield from ((of, instance) for instance in variant.serving())
 
     def _check_instances(self, more: int) -> None:
         check_instances(self._state.endpoints.all(), more, self._settings.max_instances)

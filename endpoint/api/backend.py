@@ -50,6 +50,9 @@ class Backend(Protocol):
     async def invoke(self, invocation: Invocation) -> Reply:
         """Raises ApiError. Its endpoint, variant and model need not be there."""
 
+    async def metrics(self, *, models: bool) -> bytes:
+        """All metrics as Prometheus text, with or without those of each model."""
+
     async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
         """Everything that runs, for people: endpoints, instances, models, events after a number.
 

@@ -34,7 +34,7 @@ class ForeignPages:
                 "are taken where `host` is not this machine alone, or there is an `access_file`.)"
             )
         origin = headers.get("Origin")
-        if origin is not None and not _is_of(origin, host or ""):
+        if origin is not None and not (host and _is_of(origin, host)):
             raise AccessDenied(
                 f"A web page of {origin!r} may not use this endpoint: only its own page, /ui, may. "
                 "Clients that are not web pages send no Origin."

@@ -4,8 +4,10 @@
     POST /  with X-Amz-Target               control_plane.py
     POST /  and others, for CloudWatch      cloudwatch/protocols.py
     GET  /status[?since=N][&disk=1]         what runs, and the events after number N
+    GET  /metrics[?models=0]                Prometheus text
     GET  /ping                              200 while the server is up
-    GET  /ui                                web_pages.py
+    GET  /ui                                the page, web_pages.py
+    GET  /ui/feed                           what there is and what changes, for the page
 
 Not aiohttp's ``Application``: four routes need no router on the way of every invoke.
 """
@@ -38,6 +40,7 @@ from endpoint.errors import (
     ValidationError,
     ValidationException,
 )
+from endpoint.metrics.prometheus import CONTENT_TYPE
 from endpoint.names import ENDPOINT, Names
 from endpoint.settings import EndpointSettings
 from endpoint.state import State
@@ -151,6 +154,8 @@ class ApiServer:
             return answers.result(b"", request_id)
         if route == ("GET", "/status"):
             return await self._status(request, request_id)
+        if route == ("GET", "/metrics"):
+            return await self._metrics(request, request_id)
         match path.split("/"):
             case ["", "endpoints", name, call] if request.method == "POST":
                 return await self._runtime(request, request_id, unquote(name), call)
@@ -159,7 +164,7 @@ class ApiServer:
         raise NoSuchRoute(
             f"{request.method} {path} is none of this endpoint's routes: POST "
             "/endpoints/{name}/invocations, POST / with X-Amz-Target, GET /ping, GET /status, "
-            "GET /ui."
+            "GET /metrics, GET /ui."
         )
 
     async def _runtime(
@@ -205,18 +210,32 @@ class ApiServer:
         content = await self._control_plane.do(operation, body)
         return answers.document(content, request_id, answers.AWS_JSON)
 
-    async def _status(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def _metrics(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        await self._may_look(request)
+        models = _switch(request, "models", default="1")
+        text = await self._backend.metrics(models=models)
+        return answers.result(text, request_id, [("Content-Type", CONTENT_TYPE)])
+
+    async def _may_look(self, request: web.BaseRequest) -> None:
+        """Raises AccessDenied unless the request's key may see what runs."""
         key = await self._access.claim(_signed(request), passwords=True).proved(b"")
         key.authorize("GetStatus", self._names.arn("*", "*"))
+
+    async def _status(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        await self._may_look(request)
         since = request.query.get("since", "0")
         if not since.isdecimal() or len(since) > _MAX_DIGITS:
             raise ValidationError(f"since={since!r} must be the number of an event.")
-        disk = request.query.get("disk", "0")
-        if disk not in ("0", "1"):
-            raise ValidationError(f"disk={disk!r} must be 1, or 0.")
-        return answers.document(
-            await self._backend.status(int(since), disk=disk == "1"), request_id
-        )
+        disk = _switch(request, "disk", default="0")
+        return answers.document(await self._backend.status(int(since), disk=disk), request_id)
+
+
+def _switch(request: web.BaseRequest, name: str, *, default: str) -> bool:
+    """A parameter that is 1 or 0. Raises ValidationError for any other value."""
+    value = request.query.get(name, default)
+    if value not in ("0", "1"):
+        raise ValidationError(f"{name}={value!r} must be 1, or 0.")
+    return value == "1"
 
 
 def _failure(request: web.BaseRequest, error: ApiError, request_id: str) -> web.Response:

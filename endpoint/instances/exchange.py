@@ -83,9 +83,7 @@ class Exchange:
             resident.end_run()
 
     async def _send(self, model_id: str, invocation: Invocation, deadline: float) -> Answer:
-        asked = self._client.invoke(
-            model_id, invocation.headers, invocation.body, _left(deadline)
-        )
+        asked = self._client.invoke(model_id, invocation.headers, invocation.body, _left(deadline))
         return await _timed(asked, invocation.progress)
 
 

@@ -38,31 +38,37 @@ def _of_instances(name: str, unit: Unit, text: str) -> Metric:
     return Metric(name, INSTANCES_NAMESPACE, unit, text)
 
 
-INVOCATIONS = _of_invocations("Invocations", Unit.NONE, "requests sent to a variant")
+INVOCATIONS = _of_invocations(
+    "Invocations", Unit.NONE, "requests that a variant got, whatever became of them"
+)
 INVOCATIONS_PER_INSTANCE = _of_invocations(
     "InvocationsPerInstance", Unit.NONE, "of these, 1/N for each: N instances served just then"
 )
 INVOCATION_4XX_ERRORS = _of_invocations(
-    "Invocation4XXErrors", Unit.NONE, "1 for a request answered 4xx, 0 for any other"
+    "Invocation4XXErrors",
+    Unit.NONE,
+    "1 for a request answered 4xx by its container, or refused so before; else 0",
 )
 INVOCATION_5XX_ERRORS = _of_invocations(
-    "Invocation5XXErrors", Unit.NONE, "1 for a request answered 5xx, 0 for any other"
+    "Invocation5XXErrors", Unit.NONE, "the same for 5xx, and for a container that gave no answer"
 )
 INVOCATION_MODEL_ERRORS = _of_invocations(
     "InvocationModelErrors",
     Unit.NONE,
-    "1 for a request that its container did not answer with 2xx, 0 for any other",
+    "1 for a request whose model failed: no 2xx by its container, also when it was loaded; else 0",
 )
 MODEL_LATENCY = _of_invocations(
     "ModelLatency", Unit.MICROSECONDS, "time from a request to its container to the answer"
 )
 OVERHEAD_LATENCY = _of_invocations(
-    "OverheadLatency", Unit.MICROSECONDS, "time of a request in the endpoint less ModelLatency"
+    "OverheadLatency",
+    Unit.MICROSECONDS,
+    "time of a request in the endpoint less ModelLatency; the wait for its model is in it",
 )
 MODEL_LOADING_WAIT_TIME = _of_invocations(
     "ModelLoadingWaitTime",
     Unit.MICROSECONDS,
-    "time that a request waited for its model to be downloaded and loaded",
+    "time that a request whose model was not in memory waited for its download and load",
 )
 MODEL_DOWNLOADING_TIME = _of_invocations(
     "ModelDownloadingTime", Unit.MICROSECONDS, "download and extraction of a model"
@@ -79,9 +85,7 @@ MODEL_CACHE_HIT = _of_invocations(
 LOADED_MODEL_COUNT = _of_instances(
     "LoadedModelCount", Unit.NONE, "models in the memory of an instance"
 )
-CPU_UTILIZATION = _of_instances(
-    "CPUUtilization", Unit.PERCENT, "of an instance, 100 for each core"
-)
+CPU_UTILIZATION = _of_instances("CPUUtilization", Unit.PERCENT, "of an instance, 100 for each core")
 MEMORY_UTILIZATION = _of_instances(
     "MemoryUtilization", Unit.PERCENT, "of an instance's memory limit"
 )
@@ -89,9 +93,7 @@ DISK_UTILIZATION = _of_instances(
     "DiskUtilization", Unit.PERCENT, "of the disk that an instance's models may take"
 )
 GPU_UTILIZATION = _of_instances("GPUUtilization", Unit.PERCENT, "100 for each GPU")
-GPU_MEMORY_UTILIZATION = _of_instances(
-    "GPUMemoryUtilization", Unit.PERCENT, "100 for each GPU"
-)
+GPU_MEMORY_UTILIZATION = _of_instances("GPUMemoryUtilization", Unit.PERCENT, "100 for each GPU")
 
 METRICS = (
     INVOCATIONS,

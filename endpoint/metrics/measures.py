@@ -14,7 +14,7 @@ from endpoint.metrics import catalog
 from endpoint.metrics.catalog import Metric
 from endpoint.metrics.models import ModelTable
 from endpoint.metrics.requests import Outcome, Requests
-from endpoint.metrics.series import MINUTE, Series
+from endpoint.metrics.series import KEPT_SECONDS, MINUTE, Series
 from endpoint.metrics.statistics import Statistics
 
 __all__ = ["MINUTE", "Measures", "Of"]
@@ -27,6 +27,10 @@ _OF_EVENTS = {
     "load": catalog.MODEL_LOADING_TIME,
     "unload": catalog.MODEL_UNLOADING_TIME,
 }
+
+
+# Why models were unloaded, where that was for want of memory.
+_FOR_ROOM = ("to make room", "memory is over")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,14 @@ class _Variant:
         self.series: dict[Metric, Series] = {}
         self.requests = Requests(self.series, now)
         self.evictions = 0
+        self._begun = now
+
+    @property
+    def latest(self) -> float:
+        """When something of it was last told."""
+        self.requests.settle()
+        minutes = (next(reversed(list(series))) for series in self.series.values() if series)
+        return max(minutes, default=self._begun)
 
 
 class Measures:
@@ -93,7 +105,7 @@ class Measures:
         if metric is not None and event.seconds is not None:
             of = Of(event.endpoint, event.variant)
             self.add(metric, of, event.seconds * _MICROSECONDS)
-        elif event.kind == "evict":
+        if event.kind == "evict" or (event.kind == "unload" and event.text.startswith(_FOR_ROOM)):
             self._of(event.endpoint, event.variant).evictions += 1
 
     # --- what is asked --------------------------------------------------------------------------
@@ -103,15 +115,16 @@ class Measures:
         self._settle()
         for (endpoint, variant), measured in list(self._variants.items()):
             for metric, series in list(measured.series.items()):
-                if any(one.count for one in series.minutes.values()):
+                if series:
                     yield metric, Of(endpoint, variant)
 
     def minutes(self, metric: Metric, of: Of) -> Mapping[int, Statistics]:
         """By the second (since 1970) at which a minute begins; {} if there are none."""
-        series = self._series(metric, of)
-        if series is None:
-            return {}
-        return {minute: one for minute, one in series.minutes.items() if one.count}
+        return self._series(metric, of) or {}
+
+    def variants(self) -> list[Of]:
+        """All variants of which something is known."""
+        return [Of(*names) for names in self._variants]
 
     def whole(self, metric: Metric, of: Of) -> Statistics:
         """All values since this process began."""
@@ -142,19 +155,26 @@ class Measures:
         measured = self._variants.get((of.endpoint, of.variant))
         if measured is None:
             return None
-        measured.requests.settle(self._clock())
+        measured.requests.settle()
         return measured.series.get(metric)
 
     def _settle(self) -> None:
-        now = self._clock()
         for measured in self._variants.values():
-            measured.requests.settle(now)
+            measured.requests.settle()
 
     def _of(self, endpoint: str, variant: str) -> _Variant:
         measured = self._variants.get((endpoint, variant))
         if measured is None:
+            self._forget_old()
             measured = self._variants[endpoint, variant] = _Variant(self._clock())
         return measured
+
+    def _forget_old(self) -> None:
+        """Variants that are gone: of which nothing has been told for as long as values are kept."""
+        before = self._clock() - KEPT_SECONDS
+        for names, measured in list(self._variants.items()):
+            if measured.latest < before:
+                del self._variants[names]
 
 
 def _status_of(error: BaseException) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from endpoint.metrics.requests import Outcome
 from endpoint.metrics.statistics import Statistics, merged
@@ -66,6 +67,9 @@ class ModelFigures:
     latency_seconds: float = 0.0
     waited_seconds: float = 0.0
     last_invoked: float = 0.0  # seconds since 1970
+    # What ``summary`` made of it last, until there is something new, and when.
+    row: dict[str, Any] | None = None
+    row_at: float = 0.0
 
 
 class ModelTable:
@@ -83,6 +87,7 @@ class ModelTable:
             figures = self._begin(key)
         else:
             self._figures.move_to_end(key)
+        figures.row = None
         figures.invocations += 1
         figures.last_invoked = now
         if outcome.hit is False:

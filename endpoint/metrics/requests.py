@@ -90,12 +90,12 @@ class Requests:
             else:
                 counts.errors_5xx += 1
 
-    def settle(self, now: float) -> None:
-        """Bring what was counted into the series, as values of the last minute that had any."""
+    def settle(self) -> None:
+        """Bring what was counted into the series, as values of its minute."""
         if not self._counts.requests:
             return
         counts, self._counts = self._counts, _Counts()
-        at = min(now, self._minute_end - MINUTE)
+        at = self._minute_end - MINUTE
         self._at(catalog.INVOCATIONS, at).add(1, counts.requests)
         for serving, times in counts.by_serving.items():
             if serving:
@@ -122,7 +122,7 @@ class Requests:
 
     def _turn(self, now: float) -> None:
         """This is another minute."""
-        self.settle(now)
+        self.settle()
         self._minute_end = float(int(now) // MINUTE * MINUTE + MINUTE)
         self._model = self._at(catalog.MODEL_LATENCY, now)
         self._overhead = self._at(catalog.OVERHEAD_LATENCY, now)

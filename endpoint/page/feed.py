@@ -25,7 +25,7 @@ log = logging.getLogger("modelyard.endpoint")
 
 # Between two looks, and between two readings of what processes take. With very many of them either
 # takes long: then others go first.
-_PAUSE_SECONDS = 0.5
+PAUSE_SECONDS = 0.5
 _MEASURE_PAUSE_SECONDS = 2.0
 _REST_TIMES = 4
 
@@ -46,8 +46,10 @@ class Source(Protocol):
 class Feed:
     """One producer, and its viewers."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, pause_seconds: float = PAUSE_SECONDS) -> None:
+        """``pause_seconds`` are between two looks at the source, or more."""
         self._source = source
+        self._pause_seconds = pause_seconds
         self._viewers: set[Viewer] = set()
         self._producing: asyncio.Task[None] | None = None
         self._forget()
@@ -91,7 +93,7 @@ class Feed:
     async def _produce(self) -> None:
         async with asyncio.TaskGroup() as both:
             both.create_task(_again(self._source.measure, _MEASURE_PAUSE_SECONDS))
-            both.create_task(_again(self._look, _PAUSE_SECONDS))
+            both.create_task(_again(self._look, self._pause_seconds))
 
     async def _look(self) -> None:
         now = changes.picture(await self._source.seen(self._last_event))

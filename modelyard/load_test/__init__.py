@@ -1,8 +1,8 @@
 """``modelyard load-test``: traffic against an endpoint, ours or AWS's, and a report of how it went.
 
-    command ── options, targets, bodies ──► wire.Job ──► senders ══ pipes ══► sender (a process each)
-       ▲                                                    │                   plan, requester
-       └── summary, page ◄── figures ◄── tally ◄────────────┘
+command ── options, targets, bodies ──► wire.Job ──► senders ══ pipes ══► sender (a process each)
+   ▲                                                    │                   plan, requester
+   └── summary, page ◄── figures ◄── tally ◄────────────┘
 """
 
 from __future__ import annotations

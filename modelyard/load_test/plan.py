@@ -11,12 +11,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate, repeat
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 # Of the arrays that a plan carries as bytes.
-TIMES, MODELS = "d", "I"
+TIMES: Final = "d"
+MODELS: Final = "I"
 
 
 class Planned(NamedTuple):

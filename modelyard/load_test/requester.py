@@ -57,8 +57,8 @@ class Requester:
         self._stopped = stopped
         self._client = aws.client(
             "sagemaker-runtime",
-            job.address.runtime,
-            region=job.address.region,
+            job.place.runtime,
+            region=job.place.region,
             patience_seconds=job.patience_seconds,
             connections=job.workers,
         )

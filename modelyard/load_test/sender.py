@@ -109,6 +109,7 @@ class Sender:
     def _open_loop(self, requests: Iterator[Planned]) -> int:
         """How many could not begin before the end."""
         free = threading.BoundedSemaphore(self._job.workers)
+        held_up_until = 0.0
 
         def work(planned: Planned, crowded: bool) -> None:
             try:
@@ -119,14 +120,14 @@ class Sender:
         with ThreadPoolExecutor(self._job.workers) as pool:
             for planned in requests:
                 self.stopped.wait(max(0.0, planned.at - self._now()))
-                crowded = not free.acquire(blocking=False)
-                if crowded:
+                if not free.acquire(blocking=False):
                     self._wait_for(free)
+                    held_up_until = self._now()
                 if self.stopped.is_set():
                     return 0
                 if self._too_late():
                     return 1 + sum(1 for _ in requests)
-                pool.submit(work, planned, crowded)
+                pool.submit(work, planned, planned.at < held_up_until)
         return 0
 
     def _wait_for(self, free: threading.Semaphore) -> None:

@@ -31,7 +31,7 @@ class Slot:
 
 
 class Timeline:
-    """Slots of one width, which doubles whenever there are too many: a day takes what a minute does."""
+    """Slots of one width, which doubles when there are too many: a day takes what a minute does."""
 
     def __init__(self) -> None:
         self.width = _FIRST_WIDTH_SECONDS

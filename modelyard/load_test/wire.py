@@ -5,11 +5,11 @@ Each is msgpack behind its length. Times are seconds after the start of the run,
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
-from modelyard.address import Address
+from modelyard.load_test.place import Place
 from modelyard.load_test.plan import Plan
 
 _LENGTH_BYTES = 8
@@ -31,7 +31,7 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     """
 
     endpoint: str
-    address: Address
+    place: Place
     plan: Plan
     targets: list[str]
     bodies: list[Body]
@@ -106,7 +106,7 @@ FromSender = Batch | Ready | Done | Refused
 class Channel:
     """One end of the two pipes. ``read`` returns None when the other end is gone."""
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+    def __init__(self, reader: IO[bytes], writer: IO[bytes]) -> None:
         self._reader = reader
         self._writer = writer
         self._encoder = msgspec.msgpack.Encoder()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from .endpoint import Endpoint
-
-PROBE_SECONDS = 1.0  # the platform gives 2
+from .server import PROBE_SECONDS
 
 
 def probe(endpoint: Endpoint) -> float:
@@ -26,7 +25,7 @@ def test_list_is_200_and_empty_with_no_model_loaded(endpoint: Endpoint) -> None:
     assert response.json() == {"models": []}
 
 
-def test_probes_answer_within_a_second_while_a_model_loads(
+def test_probes_answer_in_time_while_a_model_loads(
     endpoint: Endpoint, threads: ThreadPoolExecutor
 ) -> None:
     loading = threads.submit(endpoint.load, "slow_load")
@@ -39,7 +38,7 @@ def test_probes_answer_within_a_second_while_a_model_loads(
     assert slowest < PROBE_SECONDS
 
 
-def test_probes_answer_within_a_second_while_a_model_computes(
+def test_probes_answer_in_time_while_a_model_computes(
     endpoint: Endpoint, threads: ThreadPoolExecutor
 ) -> None:
     name = endpoint.loaded("sleeps")

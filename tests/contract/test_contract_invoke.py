@@ -120,8 +120,8 @@ def test_a_slow_model_does_not_hold_up_the_others(
     endpoint: Endpoint, threads: ThreadPoolExecutor
 ) -> None:
     other, slow = endpoint.loaded("echo"), endpoint.loaded("sleeps")
-    computing = [threads.submit(endpoint.invoke, slow, b"0.5") for _ in range(3)]
+    computing = [threads.submit(endpoint.invoke, slow, b"1") for _ in range(3)]
     quick = endpoint.invoke(other, b"x")
     assert not all(request.done() for request in computing)
-    assert quick.elapsed.total_seconds() < 0.5
+    assert quick.content == b"x"
     assert [request.result().status_code for request in computing] == [200] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -62,7 +63,8 @@ class CloudWatch:
             check_needed(members)
         do, refusal = self._operations[operation]
         content = await do(model.checked(operation, members, refusal))
-        return wire.result(content, shapes, request_id)
+        # It may hold 100,800 values, for which everybody else would wait.
+        return await asyncio.to_thread(wire.result, content, shapes, request_id)
 
     def _refusal(self, operation: str, model: ServiceModel) -> str:
         there = " and ".join((", ".join([*self._operations][:-1]), [*self._operations][-1]))

@@ -1,4 +1,4 @@
-"""AWS JSON 1.0, as boto3 speaks it where nothing else is said for a while, and some SDKs."""
+"""AWS JSON 1.0, as some SDKs speak it to CloudWatch, and boto3 where it knows no CBOR."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ def checked(queries: list[dict[str, Any]]) -> list[DataQuery]:
     """Those whose values are wanted (ReturnData). Raises ValidationError with all that is wrong."""
     if not 0 < len(queries) <= _MOST:
         raise ValidationError(
-            f"The collection MetricDataQueries must have a size of 1 to {_MOST}, not {len(queries)}."
+            f"The collection MetricDataQueries must have a size of 1 to {_MOST}, not of "
+            f"{len(queries)}."
         )
     faults = [
         fault

@@ -28,7 +28,7 @@ class MetricList:
 
     async def list(self, request: dict[str, Any]) -> dict[str, Any]:
         """A page of the metrics that have values. Raises InvalidNextToken."""
-        end = tokens.end_of(request, _Key)
+        end: _Key | None = tokens.end_of(request, _Key)
         found = sorted(
             _key(metric, of)
             for metric, of in self._measures.series()

@@ -47,10 +47,9 @@ class Span:
         """The periods that have values, the earliest first, each with those of its minutes."""
         found: dict[int, list[Statistics]] = {}
         for minute in sorted(minutes):
-            values = minutes[minute]
-            if self.start <= minute < self.end and values.count:
+            if self.start <= minute < self.end:
                 begin = self.start + (minute - self.start) // period * period
-                found.setdefault(begin, []).append(values)
+                found.setdefault(begin, []).append(minutes[minute])
         return list(found.items())
 
 

@@ -6,13 +6,11 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from endpoint.errors import InvalidNextToken
-
-E = TypeVar("E")
 
 # What may differ between the requests for two pages of the same.
 _OF_PAGES = ("NextToken", "MaxDatapoints")
@@ -29,8 +27,8 @@ def token(request: Mapping[str, Any], end: Any) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(content)).decode()
 
 
-def end_of(request: Mapping[str, Any], kind: type[E]) -> E | None:
-    """Where the page before ended; None for a request for the first one.
+def end_of(request: Mapping[str, Any], kind: Any) -> Any:
+    """Where the page before ended, of type ``kind``; None for a request for the first one.
 
     Raises InvalidNextToken, also for the token of another request.
     """

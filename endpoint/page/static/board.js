@@ -13,6 +13,21 @@ export const EVENTS = 500;
 export const FAREWELL = 8000;
 const LISTS = ["variants", "coming", "leaving"];
 
+/** What an instance has, by target. `version` changes when what they hold in memory does. */
+class Held extends Map {
+  version = 0;
+  loaded = 0; // models
+
+  /** A model as it is now; null when it is there no more. */
+  put(target, model) {
+    const before = this.get(target);
+    if ((before?.memory ?? 0) !== (model?.memory ?? 0)) this.version += 1;
+    this.loaded += (model?.state === "loaded") - (before?.state === "loaded");
+    if (model === null) this.delete(target);
+    else this.set(target, model);
+  }
+}
+
 /** Endpoints, their models and the last events. `clock()` is in milliseconds. */
 export class Board {
   constructor(clock = () => performance.now()) {
@@ -145,11 +160,10 @@ export class Board {
   place(instance, models) {
     const home = this.homes.get(instance);
     if (home === undefined) return;
-    const held = this.models.get(instance) ?? new Map();
+    const held = this.models.get(instance) ?? new Held();
     this.models.set(instance, held);
     for (const [target, model] of Object.entries(models)) {
-      if (model === null) held.delete(target);
-      else held.set(target, model);
+      held.put(target, model);
       this.row(home, target, (row) => {
         if (model === null) row.places.delete(instance);
         else row.places.set(instance, model);

@@ -68,7 +68,7 @@ class Variant {
     say(this.title, titleOf(variant, list));
     this.title.className = alone && !LISTS[list] ? "unseen" : "";
     for (const [name, tile] of Object.entries(TILES)) {
-      this.tiles[name].show(tile.value(metrics, variant), tile.detail(metrics, variant));
+      this.tiles[name].show(tile.value(metrics, variant), tile.detail(metrics, variant, board));
     }
     set(this.tiles.errors.node, "data-bad", metrics.errors > 0 ? "" : null);
     this.line.show(metrics.invocations, board.clock());
@@ -109,8 +109,10 @@ const TILES = {
   evictions: {
     title: "Evictions",
     value: (metrics) => words.count(metrics.evictions),
-    detail: (_, variant) =>
-      `${words.several(sum(variant.instances.map((one) => one.loaded ?? 0)), "model")} loaded`,
+    detail: (_, variant, board) => {
+      const loaded = variant.instances.map(({ id }) => board.models.get(id)?.loaded ?? 0);
+      return `${words.several(sum(loaded), "model")} loaded`;
+    },
   },
   errors: {
     title: "Errors",

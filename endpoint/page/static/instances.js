@@ -22,6 +22,7 @@ export class InstanceCard {
     this.only = foot.appendChild(make("button", "chip"));
     this.only.type = "button";
     this.only.addEventListener("click", () => onOnly(this.id));
+    this.held = [];
   }
 
   show({ instance, departed, models, only }) {
@@ -36,20 +37,29 @@ export class InstanceCard {
     this.bars.hidden = this.only.hidden = Boolean(departed);
     say(this.figures, departed ? "" : figuresOf(instance));
     if (departed) return;
-    this.children.show(barsOf(instance, models), ({ title }) => title);
-    say(this.only, words.several(instance.loaded ?? 0, "model") + " loaded");
+    this.hold(models);
+    this.children.show(barsOf(instance, this.held), ({ title }) => title);
+    say(this.only, `${words.several(models?.loaded ?? 0, "model")} loaded`);
     set(this.only, "aria-label", `Show only models of ${instance.id}`);
     set(this.only, "aria-pressed", String(only === instance.id));
   }
+
+  /** Look at what models hold when that has changed. */
+  hold(models) {
+    if (models === this.models && models?.version === this.version) return;
+    this.models = models;
+    this.version = models?.version;
+    this.held = largest(models);
+  }
 }
 
-function barsOf(instance, models) {
+function barsOf(instance, held) {
   const { memory, disk, gpus = [] } = instance;
   const bars = [];
   if (memory) {
     bars.push({
       title: "Memory", used: memory.used, limit: memory.limit,
-      segments: segmentsOf(models, memory.used), note: "",
+      segments: segmentsOf(held, memory.used), note: "",
     });
   }
   for (const gpu of gpus) {
@@ -64,22 +74,27 @@ function barsOf(instance, models) {
   return bars;
 }
 
-/** What the largest models hold, all others together, and what is no model's. */
-function segmentsOf(models, used) {
+/** What the largest models hold, and all others together. */
+function largest(models) {
   const held = [];
   for (const model of models?.values() ?? []) if (model.memory > 0) held.push(model);
-  if (held.length === 0) return [];
   held.sort((one, other) => other.memory - one.memory);
   const large = held.slice(0, SEGMENTS).map(({ target, memory }) => ({ target, memory }));
   const small = held.slice(SEGMENTS);
   const rest = small.reduce((sum, model) => sum + model.memory, 0);
   if (rest > 0) large.push({ target: words.several(small.length, "smaller model"), memory: rest });
-  const all = large.reduce((sum, one) => sum + one.memory, 0);
-  return [{ target: "", memory: Math.max(0, used - all) }, ...large];
+  return large;
+}
+
+/** What is no model's, then what models hold; nothing where the container does not tell. */
+function segmentsOf(held, used) {
+  if (held.length === 0) return [];
+  const all = held.reduce((sum, one) => sum + one.memory, 0);
+  return [{ target: "", memory: Math.max(0, used - all) }, ...held];
 }
 
 function figuresOf(instance) {
-  const found = [`${words.several(instance.requests, "request")} running`];
+  const found = [`${words.count(instance.requests)} running`];
   if (instance.cpu_percent != null) found.unshift(`CPU ${words.percent(instance.cpu_percent)}`);
   return found.join(" · ");
 }
@@ -123,7 +138,7 @@ class Bar {
       const node = this.bar.children[index];
       node.style.width = `${shares[index]}%`;
       node.className = target ? "segment" : "other";
-      const title = target ? `${target}: ${words.bytes(memory)}` : "";
+      const title = `${target || "not of models"}: ${words.bytes(memory)}`;
       if (node.title !== title) node.title = title;
     });
   }

@@ -28,7 +28,9 @@ export class Models {
     this.filter = find("filter");
     this.chip = find("only");
     this.pool = [];
-    this.height = ROW_HEIGHT;
+    this.height = ROW_HEIGHT; // of a row
+    this.seen = 0; // of what is seen of the rows
+    this.top = 0; // how far they are scrolled
     this.order = [];
     this.only = null; // an instance, whose models are shown alone
     this.sort = { column: "rate", down: true };
@@ -36,13 +38,17 @@ export class Models {
     this.arranged = null;
     this.heads = COLUMNS.map((column) => this.head(column));
     find("heads").append(...this.heads.map(({ node }) => node));
-    this.above.colSpan = this.below.colSpan = COLUMNS.length;
     this.listen();
   }
 
   listen() {
-    this.scroll.addEventListener("scroll", this.onAsk, { passive: true });
-    new ResizeObserver(this.onAsk).observe(this.scroll);
+    this.scroll.addEventListener("scroll", () => {
+      this.top = this.scroll.scrollTop;
+      this.onAsk();
+    }, { passive: true });
+    const sizes = new ResizeObserver(() => this.measure());
+    sizes.observe(this.scroll);
+    sizes.observe(this.body);
     this.filter.addEventListener("input", () => {
       this.scroll.scrollTop = 0;
       this.onAsk();
@@ -57,9 +63,20 @@ export class Models {
     });
   }
 
+  /** Sizes are read when they change, not for each drawing: that would lay out all in between. */
+  measure() {
+    const height = this.pool[0]?.node.offsetHeight || ROW_HEIGHT;
+    const seen = this.scroll.clientHeight;
+    if (height === this.height && seen === this.seen) return;
+    this.height = height;
+    this.seen = seen;
+    this.onAsk();
+  }
+
   head(column) {
     const node = make("th", column.kind);
     node.scope = "col";
+    set(node, "data-column", column.name);
     const button = node.appendChild(make("button", "", column.title));
     button.type = "button";
     button.title = column.help;
@@ -92,8 +109,8 @@ export class Models {
       set(node, "aria-sort", sorts ? (this.sort.down ? "descending" : "ascending") : null);
     }
     const { order } = this;
-    const visible = Math.ceil(this.scroll.clientHeight / this.height) + 2 * BEYOND;
-    const wanted = Math.floor(this.scroll.scrollTop / this.height) - BEYOND;
+    const visible = Math.ceil(this.seen / this.height) + 2 * BEYOND;
+    const wanted = Math.floor(this.top / this.height) - BEYOND;
     const first = Math.max(0, Math.min(wanted, order.length - visible));
     const shown = order.slice(first, first + visible);
     this.draw(board, shown, first);
@@ -133,7 +150,6 @@ export class Models {
       || board.endpoints.some((one) => (one.variants ?? []).length > 1);
     const at = { clock: board.clock() / 1000, time: board.now(), several };
     shown.forEach((row, index) => this.pool[index].show(row, first + index, at));
-    this.height = this.pool[0]?.node.offsetHeight || this.height;
     const { height, order } = this;
     setHeight(this.above, first * height);
     setHeight(this.below, (order.length - first - shown.length) * height);

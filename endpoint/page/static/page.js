@@ -6,12 +6,14 @@ import { Endpoints } from "./endpoints.js";
 import { EventList } from "./events.js";
 import { Feed } from "./feed.js";
 import { Models } from "./models.js";
-import { clock, count, rate, several } from "./words.js";
+import { clock, rate, several } from "./words.js";
 
 // Between two times that the page is drawn, in milliseconds; what people do is answered at once.
 const PAUSE = 500;
 // How often words such as "8 s ago" are looked at while nothing else changes.
 const TICK = 5000;
+// What the browser's own tools, and our benchmark, call the moment when there is something to see.
+const SHOWN = "models-shown";
 
 const find = (id) => document.getElementById(id);
 
@@ -20,22 +22,40 @@ export const board = new Board();
 /** How often it was drawn, and what it said of the connection; for tests. */
 export const state = { drawn: 0, lost: null };
 
-const models = new Models(document, () => ask());
-const events = new EventList(document, () => ask());
-const endpoints = new Endpoints(find("endpoints"), (instance) => models.showOnly(instance));
-
+let pieces = []; // that are to be drawn
+let again = false; // once they are: there was news meanwhile
 let frame = 0; // that was asked for
 let timer = 0;
 let last = -PAUSE; // when it was drawn
 
-/** Have it drawn in the next frame. A tab that nobody sees is not drawn. */
+const models = new Models(document, () => askFor(drawModels));
+const events = new EventList(document, () => askFor(drawEvents));
+const endpoints = new Endpoints(find("endpoints"), (instance) => {
+  models.showOnly(instance);
+  ask();
+});
+
+/** Have all of it drawn, from the next frame on. */
 function ask() {
+  pieces = [drawTop, drawModels, drawEvents];
+  askFrame();
+}
+
+/** Have this drawn in the next frame, before anything else: somebody did something there. */
+function askFor(piece) {
+  pieces = [piece, ...pieces.filter((other) => other !== piece)];
+  askFrame();
+}
+
+/** A tab that nobody sees is not drawn. */
+function askFrame() {
   if (frame === 0 && !document.hidden) frame = requestAnimationFrame(draw);
 }
 
 /** Have it drawn when it is time. */
 function askLater() {
-  if (timer !== 0 || frame !== 0 || document.hidden) return;
+  again = pieces.length > 0;
+  if (again || timer !== 0 || document.hidden) return;
   const pause = last + PAUSE - performance.now();
   if (pause <= 0) ask();
   else {
@@ -46,19 +66,39 @@ function askLater() {
   }
 }
 
+/** A piece in each frame, so that none takes long and scrolling goes on in between. */
 function draw() {
   frame = 0;
+  if (document.hidden) return;
+  const piece = pieces.shift();
+  piece();
+  if (pieces.length > 0) askFrame();
+  else rest();
+}
+
+function rest() {
   last = performance.now();
   state.drawn += 1;
+  if (board.known && !performance.getEntriesByName(SHOWN).length) performance.mark(SHOWN);
+  if (again) askLater();
+}
+
+function drawTop() {
   drawConnection();
   if (!board.known) return;
   const some = board.endpoints.length > 0;
   find("main").setAttribute("aria-busy", "false");
   find("empty").hidden = some;
-  find("columns").hidden = !some && board.events.length === 0;
+  find("columns").hidden = !some;
   endpoints.show(board, models.only);
-  models.show(board);
-  events.show(board);
+}
+
+function drawModels() {
+  if (board.known) models.show(board);
+}
+
+function drawEvents() {
+  if (board.known) events.show(board);
 }
 
 function drawConnection() {
@@ -77,7 +117,7 @@ function drawConnection() {
 
 /** The tab tells how things are, also where nobody sees the page. */
 function entitle() {
-  const title = `${headline()} – Modelyard`;
+  const title = `${headline()} · Modelyard`;
   if (document.title !== title) document.title = title;
 }
 
@@ -96,7 +136,7 @@ function headline() {
   const invokes = variants.reduce(
     (sum, variant) => sum + (variant.metrics?.invocations_per_second ?? 0), 0,
   );
-  return `${missing}${rate(invokes)}/s · ${count(board.rows.size)} models`;
+  return `${missing}${rate(invokes)}/s · ${several(board.rows.size, "model")}`;
 }
 
 function hear(take) {
@@ -122,7 +162,9 @@ say(find("exports"), [
   `export AWS_ENDPOINT_URL_SAGEMAKER=${location.origin}`,
   `export AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=${location.origin}`,
 ].join("\n"));
-document.addEventListener("visibilitychange", () => ask());
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) ask();
+});
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, select, textarea")) return;

@@ -3,6 +3,7 @@
 /** What stands where nothing is known. */
 export const NONE = "–";
 
+const WHOLE = new Intl.NumberFormat("en");
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 /** A size, such as "1.4 GiB". */
@@ -29,7 +30,7 @@ export function milliseconds(value) {
 export function count(value) {
   if (value == null) return NONE;
   if (value >= 9_999_500) return `${short(value / 1e6)} M`;
-  return Math.round(value).toLocaleString("en");
+  return WHOLE.format(Math.round(value));
 }
 
 /** Something a second, such as "0.3" or "214". */
@@ -70,6 +71,6 @@ export function several(number, noun) {
 
 /** Two digits that count; whole numbers from ten on. */
 function short(value) {
-  if (value >= 9.95) return Math.round(value).toLocaleString("en");
+  if (value >= 9.95) return WHOLE.format(Math.round(value));
   return value.toFixed(value >= 0.0995 || value === 0 ? 1 : 2).replace(/\.0+$/, "");
 }

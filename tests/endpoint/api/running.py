@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -38,8 +39,9 @@ MOST_INSTANCES = 20
 class Backend:
     """Endpoints that change at once, unless ``hold``; ``answers`` are what invokes get, in turn."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, clock: Callable[[], float] = time.time) -> None:
         self._state = state
+        self._time = clock
         self.clear()
 
     def clear(self) -> None:
@@ -53,7 +55,7 @@ class Backend:
         self.checked: list[ContainerSpec] = []
         self.since: list[int] = []
         self.with_disk: list[bool] = []
-        self.measures = Measures()
+        self.measures = Measures(self._time)
 
     async def check_container(self, container: ContainerSpec) -> None:
         self.checked.append(container)
@@ -112,6 +114,9 @@ class Backend:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def metrics(self, *, models: bool) -> bytes:
+        return b"models 1\n" if models else b"models 0\n"
 
     async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
         self.since.append(since)
@@ -181,7 +186,7 @@ class RunningApi:
         self._end = asyncio.Event()
         self.state = State(self._directory / "state.db")
         try:
-            self.backend = Backend(self.state)
+            self.backend = Backend(self.state, **self._clock)
             self.server = ApiServer(self._settings, self.state, self.backend, **self._clock)
             self._ready.set_result(await self.server.start())
             await self._end.wait()

@@ -202,6 +202,7 @@ async def up(
     **settings: Any,
 ) -> AsyncIterator[Up]:
     """An instance that serves ``place/store``; with ``leave`` its container goes on at the end."""
+    settings = {"connect_timeout_seconds": SECONDS, **settings}  # also on a slow machine
     chosen = EndpointSettings(local_command=COMMAND, region="eu-west-1", **settings)
     (place / "store").mkdir(exist_ok=True)
     fleet = LocalFleet(chosen, os.environ)
