@@ -166,9 +166,7 @@ class Access:
         }
         return cls(keys, settings.region, clock)
 
-    def claim(
-        self, request: Signed, service: str = SERVICE, *, passwords: bool = False
-    ) -> Claim:
+    def claim(self, request: Signed, service: str = SERVICE, *, passwords: bool = False) -> Claim:
         """Look at all that can be checked without the body, which need not be read for nobody.
 
         ``service`` is what the request must be signed for. With ``passwords`` it need not be signed

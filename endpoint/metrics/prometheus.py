@@ -53,7 +53,8 @@ async def text(measures: Measures, instances: Sequence[InstanceNow], *, models: 
     rows = await model_lines.rows(measures.models) if models else []
 
     def write() -> bytes:
-        return _text(snap) + "".join(model_lines.lines(rows)).encode(errors="replace")
+        lines = model_lines.lines(rows) if models else ()
+        return _text(snap) + "".join(lines).encode(errors="replace")
 
     return await asyncio.to_thread(write)
 

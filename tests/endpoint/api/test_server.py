@@ -183,7 +183,8 @@ def test_a_packed_body_stays_packed(api: RunningApi) -> None:
 
 
 def test_a_client_that_asks_before_it_sends_is_told_to(api: RunningApi) -> None:
-    head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    start = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\n"
+    head = start + "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
     with connected(api, head.encode()) as connection:
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"body")
@@ -227,7 +228,9 @@ def test_what_is_no_http_is_refused(api: RunningApi, data: bytes) -> None:
 
 
 def test_headers_that_are_no_text_are_refused_where_they_count(api: RunningApi) -> None:
-    head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n"
+    head = (
+        f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n"
+    )
     odd = b"X-Amzn-SageMaker-Target-Model: \xff\xfe\r\nAuthorization: \xff\r\n\r\n"
     with connected(api, head.encode() + odd) as connection:
         answer = all_of(connection)
@@ -241,7 +244,9 @@ def test_a_body_that_breaks_off_is_no_invoke(
     head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nonly this"
     with connected(api, head.encode()):
         pass
-    chunks = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+    chunks = (
+        f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+    )
     with connected(api, chunks.encode()):
         pass
     assert ask(api, "GET", "/ping")[0] == 200

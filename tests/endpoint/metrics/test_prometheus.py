@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -144,6 +144,7 @@ NAMES = st.text(
 )
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.sets(NAMES, min_size=1, max_size=5))
 def test_models_may_have_any_name(targets: set[str]) -> None:
     told = Measured()

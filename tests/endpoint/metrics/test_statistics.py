@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endpoint.metrics.statistics import Statistics, merged
@@ -26,6 +26,7 @@ def exact(values: list[float], share: float) -> float:
     return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_count_sum_and_extremes_are_exact(values: list[float]) -> None:
     found = of(values)
@@ -34,6 +35,7 @@ def test_count_sum_and_extremes_are_exact(values: list[float]) -> None:
     assert found.mean == pytest.approx(sum(values) / len(values))
 
 
+@settings(deadline=None)
 @given(VALUES, SHARES)
 def test_quantiles_are_right_within_two_percent(values: list[float], shares: list[float]) -> None:
     found = of(values)
@@ -42,6 +44,7 @@ def test_quantiles_are_right_within_two_percent(values: list[float], shares: lis
         assert quantile == pytest.approx(exact(values, share), rel=0.0201)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_what_is_merged_is_as_if_added_to_one(one: list[float], other: list[float]) -> None:
     whole, all_at_once = merged([of(one), of(other)]), of(one + other)
@@ -52,6 +55,7 @@ def test_what_is_merged_is_as_if_added_to_one(one: list[float], other: list[floa
     )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(VALUES, st.integers(1, 1000))
 def test_a_value_added_several_times_is_as_many_values(values: list[float], times: int) -> None:
     found, several = of(values), of(values)
@@ -62,11 +66,13 @@ def test_a_value_added_several_times_is_as_many_values(values: list[float], time
     assert several.total == pytest.approx(found.total)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_what_was_packed_is_the_same(values: list[float]) -> None:
     assert of(values).packed().unpacked() == of(values)
 
 
+@settings(deadline=None)
 @given(VALUES, st.lists(st.floats(1e-3, 1e12), min_size=1, max_size=9, unique=True).map(sorted))
 def test_values_up_to_a_bound_are_counted_within_four_percent(
     values: list[float], bounds: list[float]
@@ -76,6 +82,7 @@ def test_values_up_to_a_bound_are_counted_within_four_percent(
         assert count <= sum(value <= bound for value in values)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_what_is_not_over_a_bound_never_becomes_less(one: list[float], more: list[float]) -> None:
     bounds = [10.0**power for power in range(-3, 13)]
