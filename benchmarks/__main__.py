@@ -23,7 +23,6 @@ from benchmarks import (
     idle,
     load,
     memory,
-    page,
     pressure,
     report,
     returns,
@@ -61,13 +60,11 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "endpoint-cold": endpoint_cold.cold,
     "endpoint-large": endpoint_large.large,
     "endpoint-fleet": endpoint_fleet.fleet,
-    "page": page.page,
 }
 ALONE = (  # Modelyard only
     *("second-worker", "environment", "stream", "threads", "frameworks"),
     *("pressure", "returns", "admission", "idle", "cycles"),
     *("endpoint-warm", "endpoint-cold", "endpoint-large", "endpoint-fleet"),
-    "page",
 )
 SERVERS = ("modelyard", "multi-model-server")
 LIMIT_SECONDS = 45 * 60

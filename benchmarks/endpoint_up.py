@@ -17,7 +17,6 @@ from benchmarks.bench import Bench
 from benchmarks.processes import ProcessTree
 from benchmarks.servers import BenchmarkError
 from modelyard import aws
-from modelyard.address import S3_VARIABLE
 from modelyard.data_dir import DataDir
 
 NAME = "bench"
@@ -57,7 +56,7 @@ class Endpoint:
             **(environment or {}),
         }
         told = os.environ | aws.KEYS | {"OMP_NUM_THREADS": "1", "TMPDIR": str(directory)}
-        told.pop(S3_VARIABLE, None)
+        told.pop(aws.S3_VARIABLE, None)
         options = {"port": "0", "data-dir": str(self._data.path), **(settings or {})}
         self._run("up", "--detach", *(f"--{name}={value}" for name, value in options.items()),
                   environment=told)  # fmt: skip

@@ -188,20 +188,6 @@ def _endpoint() -> dict[str, Measure]:
     }
 
 
-def _page() -> dict[str, Measure]:
-    """The page in Chromium."""
-    traffic = "Page, 1,000 models, 200 invokes/s"
-    return {
-        "page-paint": Measure(f"{traffic}: first paint", "ms", at_most=1000),
-        "page-shown": Measure(f"{traffic}: its models are shown", "ms"),
-        "page-rate": Measure(f"{traffic}: invokes", "req/s", True),
-        "page-long-tasks": Measure(f"{traffic}: tasks over 50 ms", "/min"),
-        "page-longest": Measure(f"{traffic}: longest of them", "ms"),
-        "page-frames": Measure(f"{traffic}: frames", "/s", True),
-        "page-late": Measure(f"{traffic}: frames over 50 ms", "%", at_most=1),
-    }
-
-
 ALONE: dict[str, Measure] = {
     **_batches(),
     "second-ready": Measure("Second worker, 400 MB of mapped weights: ready", "ms", at_most=50),
@@ -226,7 +212,6 @@ ALONE: dict[str, Measure] = {
     "stream-rate": Measure("Stream of 20,000 chunks of 20 bytes: rate", "chunks/s", True),
     **_memory(),
     **_endpoint(),
-    **_page(),
 }
 
 MEASURES: dict[str, Measure] = {**COMPARED, **ALONE}

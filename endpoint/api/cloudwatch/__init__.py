@@ -1,1 +1,0 @@
-"""CloudWatch, as much of it as answers what the metrics of endpoints are."""

@@ -1,1 +1,0 @@
-"""The page ``/ui``: its files, and the feed that tells it what changes."""
