@@ -23,7 +23,7 @@ class ArchiveError(ExtractionError):
 
 
 class DiskFull(ExtractionError):
-    """Raised when an archive does not fit on the disk; ``missing_bytes`` is 0 if not known."""
+    """Raised when an archive does not fit on the disk. ``missing_bytes`` is 0 if not known."""
 
     def __init__(self, message: str, *, missing_bytes: int = 0) -> None:
         super().__init__(message)

@@ -17,12 +17,14 @@ from benchmarks import (
     endpoint_cold,
     endpoint_fleet,
     endpoint_large,
+    endpoint_metrics,
     endpoint_warm,
     environments,
     frameworks,
     idle,
     load,
     memory,
+    page,
     pressure,
     report,
     returns,
@@ -60,11 +62,14 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "endpoint-cold": endpoint_cold.cold,
     "endpoint-large": endpoint_large.large,
     "endpoint-fleet": endpoint_fleet.fleet,
+    "endpoint-metrics": endpoint_metrics.metrics,
+    "page": page.page,
 }
 ALONE = (  # Modelyard only
     *("second-worker", "environment", "stream", "threads", "frameworks"),
     *("pressure", "returns", "admission", "idle", "cycles"),
-    *("endpoint-warm", "endpoint-cold", "endpoint-large", "endpoint-fleet"),
+    *("endpoint-warm", "endpoint-cold", "endpoint-large", "endpoint-fleet", "endpoint-metrics"),
+    "page",
 )
 SERVERS = ("modelyard", "multi-model-server")
 LIMIT_SECONDS = 45 * 60

@@ -17,6 +17,7 @@ from benchmarks.bench import Bench
 from benchmarks.processes import ProcessTree
 from benchmarks.servers import BenchmarkError
 from modelyard import aws
+from modelyard.address import S3_VARIABLE
 from modelyard.data_dir import DataDir
 
 NAME = "bench"
@@ -35,6 +36,35 @@ class Asked:
     target: str
     body: bytes
     content_type: str
+
+
+def in_service(
+    url: str, prefix: str, environment: Mapping[str, str], *, instances: int = 1
+) -> None:
+    """Make an endpoint of the models below a prefix; back when it is in service.
+
+    ``environment`` is of its containers.
+    """
+    client = aws.client("sagemaker", url, patience_seconds=PATIENCE_SECONDS)
+    container = {
+        "Image": "modelyard",
+        "Mode": "MultiModel",
+        "ModelDataUrl": prefix,
+        "Environment": environment,
+    }
+    variant = {
+        "VariantName": "AllTraffic",
+        "ModelName": NAME,
+        "InstanceType": "ml.m5.large",
+        "InitialInstanceCount": instances,
+    }
+    role = "arn:aws:iam::000000000000:role/bench"
+    client.create_model(ModelName=NAME, ExecutionRoleArn=role, PrimaryContainer=container)
+    client.create_endpoint_config(EndpointConfigName=NAME, ProductionVariants=[variant])
+    client.create_endpoint(EndpointName=NAME, EndpointConfigName=NAME)
+    often = {"Delay": 1, "MaxAttempts": int(START_SECONDS)}
+    waiter = client.get_waiter("endpoint_in_service")
+    waiter.wait(EndpointName=NAME, WaiterConfig=often)
 
 
 class Endpoint:
@@ -56,7 +86,7 @@ class Endpoint:
             **(environment or {}),
         }
         told = os.environ | aws.KEYS | {"OMP_NUM_THREADS": "1", "TMPDIR": str(directory)}
-        told.pop(aws.S3_VARIABLE, None)
+        told.pop(S3_VARIABLE, None)
         options = {"port": "0", "data-dir": str(self._data.path), **(settings or {})}
         self._run("up", "--detach", *(f"--{name}={value}" for name, value in options.items()),
                   environment=told)  # fmt: skip
@@ -91,26 +121,7 @@ class Endpoint:
 
     def serve(self, prefix: str = f"s3://{BUCKET}/", *, instances: int = 1) -> None:
         """Make an endpoint of the models below a prefix; back when it is in service."""
-        client = aws.client("sagemaker", self.url, patience_seconds=PATIENCE_SECONDS)
-        container = {
-            "Image": "modelyard",
-            "Mode": "MultiModel",
-            "ModelDataUrl": prefix,
-            "Environment": self._environment,
-        }
-        variant = {
-            "VariantName": "AllTraffic",
-            "ModelName": NAME,
-            "InstanceType": "ml.m5.large",
-            "InitialInstanceCount": instances,
-        }
-        role = "arn:aws:iam::000000000000:role/bench"
-        client.create_model(ModelName=NAME, ExecutionRoleArn=role, PrimaryContainer=container)
-        client.create_endpoint_config(EndpointConfigName=NAME, ProductionVariants=[variant])
-        client.create_endpoint(EndpointName=NAME, EndpointConfigName=NAME)
-        often = {"Delay": 1, "MaxAttempts": int(START_SECONDS)}
-        waiter = client.get_waiter("endpoint_in_service")
-        waiter.wait(EndpointName=NAME, WaiterConfig=often)
+        in_service(self.url, prefix, self._environment, instances=instances)
 
     def put(self, target: str, archive: Path) -> None:
         """Put an archive into the bucket."""

@@ -185,6 +185,25 @@ def _endpoint() -> dict[str, Measure]:
             "1,000 models, 2 instances, 1 killed: answers but 200 and 429", "", at_most=0
         ),
         "endpoint-lost-platform": Measure("The same, the endpoint evicts", "", at_most=0),
+        "endpoint-metrics-rate": Measure(
+            "Endpoint, echo, 8 conn.: rate with metrics over without", TIMES, True, at_least=0.98
+        ),
+        "endpoint-metrics-cpu": Measure("The same: its processor time for the metrics", "µs"),
+        "endpoint-metrics-share": Measure("The same: of its processor time of a request", "%"),
+    }
+
+
+def _page() -> dict[str, Measure]:
+    """The page in Chromium."""
+    traffic = "Page, 1,000 models, 200 invokes/s"
+    return {
+        "page-paint": Measure(f"{traffic}: first paint", "ms", at_most=1000),
+        "page-shown": Measure(f"{traffic}: its models are shown", "ms"),
+        "page-rate": Measure(f"{traffic}: invokes", "req/s", True),
+        "page-long-tasks": Measure(f"{traffic}: tasks over 50 ms", "/min"),
+        "page-longest": Measure(f"{traffic}: longest of them", "ms"),
+        "page-frames": Measure(f"{traffic}: frames", "/s", True),
+        "page-late": Measure(f"{traffic}: frames over 50 ms", "%", at_most=1),
     }
 
 
@@ -212,6 +231,7 @@ ALONE: dict[str, Measure] = {
     "stream-rate": Measure("Stream of 20,000 chunks of 20 bytes: rate", "chunks/s", True),
     **_memory(),
     **_endpoint(),
+    **_page(),
 }
 
 MEASURES: dict[str, Measure] = {**COMPARED, **ALONE}

@@ -11,6 +11,9 @@ ApiError
  │                                            ├── NoSuchRoute 404
  │                                            ├── AccessDenied 403
  │                                            └── BadSignature 403, UnknownKey 403, NoSignature 403
+ └── CloudWatch (with ValidationError and those of both)
+      ├── InvalidParameterValue 400, InvalidParameterCombination 400
+      └── MissingParameter 400, InvalidNextToken 400
 """
 
 from __future__ import annotations
@@ -146,3 +149,27 @@ class NoSuchRoute(ApiError):
     """Raised for a method and path that belong to none of the APIs."""
 
     status, code = 404, "UnknownOperationException"
+
+
+class InvalidParameterValue(ApiError):
+    """Raised for a value that CloudWatch's operations do not take."""
+
+    status, code = 400, "InvalidParameterValueException"
+
+
+class InvalidParameterCombination(ApiError):
+    """Raised for parameters of CloudWatch that exclude each other, or ask for too much together."""
+
+    status, code = 400, "InvalidParameterCombinationException"
+
+
+class MissingParameter(ApiError):
+    """Raised for a request to CloudWatch without a parameter that it must have."""
+
+    status, code = 400, "MissingRequiredParameterException"
+
+
+class InvalidNextToken(ApiError):
+    """Raised for a token of CloudWatch that is none, or of another request."""
+
+    status, code = 400, "InvalidNextToken"

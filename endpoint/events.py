@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 log = logging.getLogger("modelyard.endpoint")
@@ -34,6 +35,11 @@ class Events:
     def __init__(self) -> None:
         self._kept: deque[Event] = deque(maxlen=_KEPT)
         self._numbers = itertools.count(1)
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have each event told from now on, as it happens; who listens must not raise."""
+        self._listeners.append(listener)
 
     def since(self, number: int) -> list[Event]:
         """Those after that number which are still kept, oldest first."""
@@ -49,6 +55,8 @@ class Events:
         where = event.instance or event.endpoint
         took = "" if event.seconds is None else f" ({event.seconds:.3f} s)"
         log.info("%s: %s %s%s %s", where, event.kind, event.target, took, event.text)
+        for listener in self._listeners:
+            listener(event)
 
     def next_number(self) -> int:
         """Of the next event."""
@@ -65,13 +73,19 @@ class Record:
     instance: str
 
     def __call__(
-        self, kind: str, target: str = "", *, seconds: float | None = None, text: str = ""
+        self,
+        kind: str,
+        target: str = "",
+        *,
+        seconds: float | None = None,
+        text: str = "",
+        at: float | None = None,
     ) -> None:
-        """Tell an event that has just happened."""
+        """Tell an event that has just happened, or did so ``at`` seconds since 1970."""
         self.events.add(
             Event(
                 number=self.events.next_number(),
-                time=time.time(),
+                time=time.time() if at is None else at,
                 endpoint=self.endpoint,
                 variant=self.variant,
                 instance=self.instance,

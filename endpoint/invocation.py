@@ -7,6 +7,22 @@ from dataclasses import dataclass, field
 Headers = tuple[tuple[str, str], ...]
 
 
+@dataclass(slots=True)
+class Progress:
+    """What became of a request on its way, for the metrics; the parts that take it note it here.
+
+    ``hit`` says whether the model was in the memory of the instance that took the request; None for
+    one that no instance has taken, or of an endpoint of a single model.
+    """
+
+    variant: str = ""
+    instance: str = ""
+    hit: bool | None = None
+    waited_seconds: float = 0.0  # for the model to be downloaded and loaded
+    model_seconds: float = 0.0  # in the container, seen from here
+    serving: int = 0  # instances of the variant that took requests just then
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """A request. ``headers`` are those that the container is to see, and no others."""
@@ -17,6 +33,7 @@ class Invocation:
     body: bytes = field(repr=False)
     target_model: str | None = None
     target_variant: str | None = None
+    progress: Progress = field(default_factory=Progress, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,11 +15,15 @@ from endpoint.errors import ServiceUnavailable, ValidationError, ValidationExcep
 from endpoint.events import Events
 from endpoint.fleets.fleet import Fleet, FleetError
 from endpoint.instances.container_client import open_session
-from endpoint.instances.instance import Surroundings
+from endpoint.instances.instance import Instance, Surroundings
 from endpoint.invocation import Invocation, Reply
 from endpoint.live.deployments import Deployments
 from endpoint.live.endpoint import LiveEndpoint
 from endpoint.live.limits import check_instances, total
+from endpoint.metrics import prometheus, summary
+from endpoint.metrics.measures import Measures, Of
+from endpoint.metrics.prometheus import InstanceNow
+from endpoint.metrics.sampling import Sampling, values
 from endpoint.objects.store import ObjectStore, StoreError
 from endpoint.records import EndpointRecord, EndpointStatus, VariantState, expected_instances
 from endpoint.settings import EndpointSettings
@@ -41,18 +45,22 @@ class Platform:
         fleet: Fleet,
         store: ObjectStore,
         dice: Callable[[], float] = random.random,
+        measures: Measures | None = None,
     ) -> None:
         """``dice`` decides where weights or a routing leave a choice: from [0, 1) each time."""
+        self.measures = measures or Measures()
         self._settings = settings
         self._state = state
         self._fleet = fleet
         self._store = store
         self._events = Events()
+        self._events.listen(self.measures.happened)
         self._session = open_session()
         around = Surroundings(settings, fleet, store, self._session)
         self._dice = dice
         self._deployments = Deployments(around, state, self._events, dice)
         self._live: dict[str, LiveEndpoint] = {}
+        self.sampling = Sampling(self.measures, self._serving, self.measure)
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -62,9 +70,11 @@ class Platform:
         for record in records:
             self._resume(record)
         await self._deployments.halt_strays(set().union(*map(expected_instances, records)))
+        self.sampling.start()
 
     async def close(self, *, stop_instances: bool) -> None:
         """End. Instances are stopped, or left for another life of this process to find."""
+        await self.sampling.close()
         for live in self._live.values():
             if live.change is not None:
                 live.change.cancel()
@@ -161,22 +171,52 @@ class Platform:
 
         Of models that are only on a disk there is a count, or with ``disk`` each of them.
         """
+        await self.measure()
+        return await self.seen(since, disk=disk)
+
+    async def metrics(self, *, models: bool) -> bytes:
+        """All metrics as Prometheus text, with or without those of each model."""
+        await self.measure()
+        instances = [
+            InstanceNow(of, instance.spec.id, dict(values(instance)), instance.requests)
+            for of, instance in self._serving()
+        ]
+        return await prometheus.text(self.measures, instances, models=models)
+
+    async def measure(self) -> None:
+        """Have the memory of instances be that of now, if that does not take long."""
         with contextlib.suppress(TimeoutError):  # what was measured before is better than nothing
             async with asyncio.timeout(_MEASURE_SECONDS):
                 await self._fleet.measure()
+
+    async def seen(self, since: int, *, disk: bool = False) -> dict[str, Any]:
+        """What ``status`` tells, with the memory that was measured last."""
         return {
+            "time": time.time(),
             "endpoints": [
-                {
-                    "name": record.name,
-                    "status": record.status,
-                    **self._live[record.name].summary(disk=disk),
-                }
-                for record in self._state.endpoints.all()
+                await self._described(record, disk=disk) for record in self._state.endpoints.all()
             ],
             "events": self._events.since(since),
         }
 
+    async def _described(self, record: EndpointRecord, *, disk: bool) -> dict[str, Any]:
+        """An endpoint for ``GET /status``, with the figures of each variant."""
+        live = self._live.get(record.name)
+        lists = {} if live is None else live.summary(disk=disk)
+        for variant in (one for ones in lists.values() for one in ones):
+            of = Of(record.name, variant["name"])
+            variant["metrics"] = summary.of_variant(self.measures, of)
+            variant["models"] = await summary.of_models(self.measures, of)
+        return {"name": record.name, "status": record.status, **lists}
+
     # --- parts ----------------------------------------------------------------------------------
+
+    def _serving(self) -> Iterator[tuple[Of, Instance]]:
+        """All instances that requests may be sent to."""
+        for live in self._live.values():
+            for variant in live.all():
+                of = Of(live.name, variant.spec.name)
+                yield from ((of, instance) for instance in variant.serving())
 
     def _check_instances(self, more: int) -> None:
         check_instances(self._state.endpoints.all(), more, self._settings.max_instances)
@@ -212,3 +252,4 @@ class Platform:
 
     def _forget(self, name: str) -> None:
         self._live.pop(name, None)
+        self.measures.models.forget(name)

@@ -1,8 +1,7 @@
 """Every setting of the endpoint, once: name, default, unit, meaning.
 
 An ``EndpointSettings`` is made once, by ``container.environment``, and handed down; nothing in this
-package reads the environment. The table in docs/endpoint-settings.md is held to these fields by a
-test.
+package reads the environment. docs/reference/endpoint-settings.md is made from it.
 What the platform documents is a default here; what it does not is a choice of ours.
 """
 

@@ -94,7 +94,7 @@ class RouteNotFound(ServerError):
 
 
 class MethodNotAllowed(ServerError):
-    """Raised for a known path with another method; ``allow`` lists the right ones."""
+    """Raised for a known path with another method. ``allow`` lists the right ones."""
 
     status, kind = 405, "MethodNotAllowedException"
 

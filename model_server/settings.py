@@ -1,7 +1,7 @@
 """Every setting of the server, once: name, default, unit, meaning.
 
 A ``Settings`` is made once, by ``container.environment``, and handed down; nothing in this package
-reads the environment. The table in docs/configuration.md is held to these fields by a test.
+reads the environment. docs/reference/container-settings.md is made from it.
 """
 
 from __future__ import annotations

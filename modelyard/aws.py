@@ -11,19 +11,26 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from modelyard.address import API_VARIABLE, RUNTIME_VARIABLE, S3_VARIABLE
 from modelyard.data_dir import Running
 
 # Of a user who has no keys: boto3 signs every request, whoever looks at it.
 KEYS = {"AWS_ACCESS_KEY_ID": "modelyard", "AWS_SECRET_ACCESS_KEY": "modelyard"}
 
-API_VARIABLE = "AWS_ENDPOINT_URL_SAGEMAKER"
-RUNTIME_VARIABLE = "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"
-S3_VARIABLE = "AWS_ENDPOINT_URL_S3"
+CLOUDWATCH_VARIABLE = "AWS_ENDPOINT_URL_CLOUDWATCH"
+
+# How long a connection may take, where it is not refused at once.
+_CONNECT_SECONDS = 10.0
 
 
 def exports(running: Running) -> dict[str, str]:
     """The variables with which boto3 finds the endpoint, and what else it would miss."""
-    urls = {API_VARIABLE: running.url, RUNTIME_VARIABLE: running.url, S3_VARIABLE: running.s3}
+    urls = {
+        API_VARIABLE: running.url,
+        RUNTIME_VARIABLE: running.url,
+        CLOUDWATCH_VARIABLE: running.url,
+        S3_VARIABLE: running.s3,
+    }
     found = {name: url for name, url in urls.items() if url}
     if found_region() in (None, running.region):  # ours, or from an earlier line like this
         found["AWS_DEFAULT_REGION"] = running.region
@@ -50,20 +57,32 @@ def found_region() -> str | None:
     return region
 
 
-def client(service: str, url: str, *, region: str | None = None, patience_seconds: float) -> Any:
+def client(
+    service: str,
+    url: str | None,
+    *,
+    region: str | None = None,
+    patience_seconds: float,
+    connections: int = 10,
+) -> Any:
     """A client of an endpoint, which is as patient as ``patience_seconds`` and never tries again.
 
-    Raises BotoCoreError.
+    Without ``url`` it is one of AWS itself, which takes no keys but the user's. Raises
+    BotoCoreError.
     """
-    session = boto3.Session(botocore_session=_session(ask_machine=False))
-    keys = {} if session.get_credentials() else KEYS
+    session = boto3.Session(botocore_session=_session(ask_machine=url is None))
+    keys = {} if url is None or session.get_credentials() else KEYS
+    default_region = None if url is None else "us-east-1"
     return session.client(
         service,
         endpoint_url=url,
-        region_name=region or session.region_name or "us-east-1",
+        region_name=region or session.region_name or default_region,
         config=Config(
             retries={"total_max_attempts": 1},
+            connect_timeout=_CONNECT_SECONDS,
             read_timeout=patience_seconds,
+            max_pool_connections=connections,
+            ignore_configured_endpoint_urls=url is None,
         ),
         **{name.lower(): value for name, value in keys.items()},
     )

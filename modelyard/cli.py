@@ -59,7 +59,7 @@ def _of_extra(name: str, *packages: str) -> Command:
             words = f"needs {' and '.join(missing)}: pip install 'modelyard[up]'"
             print(f"modelyard {name} {words}", file=sys.stderr)  # noqa: T201
             return 2
-        command: Command = import_module(f"modelyard.{name}").main
+        command: Command = import_module(f"modelyard.{name.replace('-', '_')}").main
         return command(arguments)
 
     return _unwinding(name, run_it)
@@ -75,6 +75,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "up": (_of_extra("up", "aiohttp", "boto3"), "run an endpoint of many models, with an S3"),
     "down": (_of_extra("down", "aiohttp", "boto3"), "stop it"),
     "invoke": (_of_extra("invoke", "boto3"), "send a model of it a request"),
+    "load-test": (
+        _of_extra("load-test", "boto3"),
+        "send an endpoint traffic, and report how it was answered",
+    ),
     "replay": (
         _unwinding("replay", replay.main),
         "tell what a trace would have cost under each policy",

@@ -12,10 +12,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from container.environment import current_environment, settings_from
-from endpoint.settings import EndpointSettings
+from container.environment import current_environment
 from modelyard import aws
-from modelyard.data_dir import DataDir
+from modelyard.address import RUNTIME_VARIABLE, NoEndpoint, address
 from modelyard.up import say
 
 # Longer than an invoke may take, by default.
@@ -29,7 +28,7 @@ _NOT_READY = "ModelNotReadyException"
 
 
 class Usage(Exception):
-    """Raised when there is nothing to send, or nowhere to send it to."""
+    """Raised when there is nothing to send."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,11 +38,11 @@ def main(arguments: Sequence[str]) -> int:
         request = _request(asked)
         client = _client(asked, current_environment())
         answer = _answer(client, request)
-    except Usage as error:
+    except (Usage, NoEndpoint) as error:
         say(f"modelyard invoke: {error}")
         return 2
     except ClientError as error:
-        say(f"modelyard invoke: {_in_words(error)}")
+        say(f"modelyard invoke: {in_words(error)}")
         return 1
     except BotoCoreError as error:
         say(f"modelyard invoke: {error}")
@@ -71,7 +70,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--content-type", metavar="TYPE", help="of the body; default: by the file's name")
     add("--accept", metavar="TYPE", help="the content type to ask for")
     add("--target-variant", metavar="NAME", help="the variant to ask; default: by their weights")
-    add("--url", help=f"of the endpoint; default: ${aws.RUNTIME_VARIABLE}, else the data directory")
+    add("--url", help=f"of the endpoint; default: ${RUNTIME_VARIABLE}, else the data directory")
     add("--data-dir", metavar="DIR", help="that of `modelyard up`")
     return parser.parse_args(arguments)
 
@@ -82,7 +81,7 @@ def _request(asked: argparse.Namespace) -> dict[str, Any]:
         "TargetModel": asked.target_model,
         "TargetVariant": asked.target_variant,
         "Accept": asked.accept,
-        "ContentType": asked.content_type or _content_type(asked),
+        "ContentType": asked.content_type or content_type_of(asked.body, asked.data),
     }
     given = {name: value for name, value in optional.items() if value}
     return {"EndpointName": asked.endpoint, "Body": _body(asked), **given}
@@ -99,34 +98,19 @@ def _body(asked: argparse.Namespace) -> bytes:
         raise Usage(f"--body: {asked.body} cannot be read ({error.strerror})") from error
 
 
-def _content_type(asked: argparse.Namespace) -> str | None:
-    if asked.body not in (None, "-"):
-        return mimetypes.guess_type(asked.body)[0]
-    text = (asked.data or "").lstrip()
-    return "application/json" if text.startswith(("{", "[")) else None
+def content_type_of(file: str | None, text: str | None) -> str | None:
+    """That of a body: by the file's name, or because it looks like JSON."""
+    if file not in (None, "-"):
+        return mimetypes.guess_type(file)[0]
+    looks_like_json = (text or "").lstrip().startswith(("{", "["))
+    return "application/json" if looks_like_json else None
 
 
 def _client(asked: argparse.Namespace, environment: Mapping[str, str]) -> Any:
-    url, region = _address(asked, environment)
-    return aws.client("sagemaker-runtime", url, region=region, patience_seconds=_PATIENCE_SECONDS)
-
-
-def _address(asked: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, str | None]:
-    """Where the endpoint is, and its region if that is known."""
-    if asked.url:
-        return asked.url, None
-    told = environment.get(aws.RUNTIME_VARIABLE)
-    if told and asked.data_dir is None:
-        return told, None
-    given = {} if asked.data_dir is None else {"data_dir": asked.data_dir}
-    data = DataDir(settings_from(EndpointSettings, environment, given).data_dir)
-    running = data.running()
-    if running is None:
-        raise Usage(
-            f"no endpoint runs on {data.path}: start one with `modelyard up`, or give --url or "
-            "--data-dir"
-        )
-    return running.url, running.region
+    found = address(asked.url, asked.data_dir, environment)
+    return aws.client(
+        "sagemaker-runtime", found.runtime, region=found.region, patience_seconds=_PATIENCE_SECONDS
+    )
 
 
 def _answer(client: Any, request: dict[str, Any]) -> bytes:
@@ -144,7 +128,7 @@ def _answer(client: Any, request: dict[str, Any]) -> bytes:
             return body
 
 
-def _in_words(error: ClientError) -> str:
+def in_words(error: ClientError) -> str:
     """The endpoint's message, and the container's own words if there are any."""
     told = error.response["Error"]
     message = told.get("Message") or error.response.get("Message") or str(error)

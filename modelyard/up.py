@@ -23,6 +23,7 @@ from container.environment import (
 )
 from endpoint.settings import EndpointSettings
 from modelyard import aws
+from modelyard.address import S3_VARIABLE
 from modelyard.data_dir import DataDir, DataDirError, Running
 from modelyard.endpoint_of_folder import EndpointFailed, FolderEndpoint, archives_in, name_of
 from modelyard.endpoint_process import START_SECONDS, DidNotStart, EndpointProcess
@@ -154,7 +155,7 @@ def _s3(
     """What the process is told of an S3."""
     if asked.s3 is not None or not asked.own_s3:
         return asked.s3 or ""
-    given = environment.get(aws.S3_VARIABLE, "")
+    given = environment.get(S3_VARIABLE, "")
     # It may be of an earlier life of ours, whose lines this shell has evaluated.
     return OWN_S3 if not given or OwnS3(data.path, settings.port).is_at(given) else given
 

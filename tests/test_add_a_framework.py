@@ -1,4 +1,4 @@
-"""docs/add-a-framework.md, followed: its module is used as a framework, and its tests are run."""
+"""The page on adding a framework, followed: its module is used as one, and its tests are run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "add-a-framework.md"
+PAGE = ROOT / "docs" / "how-to" / "add-a-framework.md"
 BLOCK = re.compile(r"`(?P<file>[\w/]+\.py)`:\n\n```python\n(?P<code>.*?)```", re.DOTALL)
 
 # The list of frameworks, as the page says to change it, in a process of its own.

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from endpoint.invocation import Invocation, Reply
+from endpoint.metrics.measures import Measures
 from endpoint.records import EndpointRecord, VariantState
 from endpoint.specs import ContainerSpec
 from endpoint.variant_summary import VariantSummary
 
 
 class Backend(Protocol):
-    """Endpoints that run. What changes them returns at once; the record's status tells the rest."""
+    """Endpoints that run. What changes them returns at once; the record's status tells the rest.
+
+    ``measures`` is told of each request when its answer is known.
+    """
+
+    measures: Measures
 
     async def check_container(self, container: ContainerSpec) -> None:
         """Raise ValidationException unless image and models could be served (CreateModel)."""
@@ -44,8 +50,17 @@ class Backend(Protocol):
     async def invoke(self, invocation: Invocation) -> Reply:
         """Raises ApiError. Its endpoint, variant and model need not be there."""
 
+    async def metrics(self, *, models: bool) -> bytes:
+        """All metrics as Prometheus text, with or without those of each model."""
+
     async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
         """Everything that runs, for people: endpoints, instances, models, events after a number.
 
         Of models that are only on a disk there is a count, or with ``disk`` each of them.
         """
+
+    async def measure(self) -> None:
+        """Have the memory of instances be that of now, if that does not take long."""
+
+    async def seen(self, since: int, *, disk: bool = False) -> dict[str, Any]:
+        """What ``status`` tells, with the memory that was measured last."""

@@ -1,10 +1,13 @@
-"""Reads the body of a request up to a limit."""
+"""Reads the body of a request up to a limit, and what is JSON in it."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from aiohttp import web
 
-from endpoint.errors import ApiError
+from endpoint.errors import ApiError, SerializationException
 
 
 async def read(request: web.BaseRequest, limit: int, refusal: type[ApiError]) -> bytes:
@@ -29,6 +32,14 @@ async def read(request: web.BaseRequest, limit: int, refusal: type[ApiError]) ->
     except (web.RequestPayloadError, ConnectionError) as error:
         raise refusal(f"The request's body broke off: {error}") from error
     return b"".join(chunks)
+
+
+def decoded(body: bytes) -> Any:
+    """A body that is JSON; none at all is {}. Raises SerializationException."""
+    try:
+        return msgspec.json.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SerializationException(f"The request's body is not JSON: {error}") from error
 
 
 def _too_large(limit: int) -> str:

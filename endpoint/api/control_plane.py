@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
+from endpoint.api import bodies
 from endpoint.api.backend import Backend
 from endpoint.api.configs import Configs
 from endpoint.api.endpoints import Endpoints
 from endpoint.api.models import Models
 from endpoint.api.resources import Resources
-from endpoint.api.service_model import ServiceModel
+from endpoint.api.service_model import ModelToCome
 from endpoint.api.tags import Tags
-from endpoint.errors import SerializationException, UnknownOperation
+from endpoint.errors import UnknownOperation
 from endpoint.names import CONFIG, ENDPOINT, MODEL, Names
 from endpoint.state import State
 
@@ -39,16 +37,15 @@ class ControlPlane:
             Endpoints(endpoints, configs, models, backend, clock),
             Tags(names, models, configs, endpoints),
         )
-        self._model: asyncio.Task[ServiceModel] | None = None
+        self._model = ModelToCome("sagemaker")
 
     def start(self) -> None:
         """Read the service's model, beside everything else: only the first request may wait."""
-        self._model = asyncio.create_task(asyncio.to_thread(ServiceModel))
+        self._model.start()
 
     async def stop(self) -> None:
         """Let no task outlive the server."""
-        if self._model is not None:
-            await asyncio.gather(self._model, return_exceptions=True)
+        await self._model.stop()
 
     def operation_of(self, target: str) -> str:
         """The operation that ``X-Amz-Target`` names. Raises UnknownOperation."""
@@ -60,9 +57,7 @@ class ControlPlane:
 
     async def do(self, operation: str, body: bytes) -> dict[str, Any] | None:
         """Do an operation; None: it has no answer. Raises ApiError."""
-        assert self._model is not None, "started"
-        # Shielded: a client that leaves must not end it for the others.
-        model = await asyncio.shield(self._model)
+        model = await self._model.get()
         do = self._operations.get(operation)
         if do is None:
             known = operation in model.operations
@@ -71,14 +66,7 @@ class ControlPlane:
                 if known
                 else f"There is no operation '{operation}'."
             )
-        return await do(model.checked(operation, _decoded(body)))
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SerializationException(f"The request's body is not JSON: {error}") from error
+        return await do(model.checked(operation, bodies.decoded(body)))
 
 
 def _operations_of(

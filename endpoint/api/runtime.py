@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from endpoint.api import constraints
 from endpoint.errors import ValidationError
-from endpoint.invocation import Headers, Invocation, Reply
+from endpoint.invocation import Headers, Invocation, Progress, Reply
 from endpoint.names import MAX_NAME, NAME_PATTERN
 
 PREFIX = "X-Amzn-SageMaker-"
@@ -23,6 +23,7 @@ SESSION_ID = PREFIX + "Session-Id"
 NEW_SESSION_ID = PREFIX + "New-Session-Id"
 CLOSED_SESSION_ID = PREFIX + "Closed-Session-Id"
 INVOKED_VARIANT = "x-Amzn-Invoked-Production-Variant"
+LOADING_WAIT_TIME = "X-Modelyard-Loading-Wait-Time"  # microseconds; the platform has no such header
 
 _FORWARDED_API = (PREFIX + "Forwarded-Api", "InvokeEndpoint")
 
@@ -129,10 +130,15 @@ def _below_prefix(target: str) -> str:
     return name
 
 
-def headers_of(reply: Reply) -> Headers:
-    """Those of a container's headers that the client gets, and the variant that answered."""
+def headers_of(reply: Reply, progress: Progress) -> Headers:
+    """Those of a container's headers that the client gets, and the variant that answered.
+
+    Where there are many models, also for how long the request waited for its own.
+    """
     found = {name.lower(): value for name, value in reply.headers}
     given = [(INVOKED_VARIANT, reply.variant)]
+    if progress.hit is not None:
+        given.append((LOADING_WAIT_TIME, str(round(progress.waited_seconds * 1_000_000))))
     for name, value in (
         ("Content-Type", found.get("content-type")),
         (CUSTOM_ATTRIBUTES, found.get(CUSTOM_ATTRIBUTES.lower())),

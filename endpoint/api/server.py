@@ -2,8 +2,12 @@
 
     POST /endpoints/{name}/invocations      runtime.py
     POST /  with X-Amz-Target               control_plane.py
+    POST /  and others, for CloudWatch      cloudwatch/protocols.py
     GET  /status[?since=N][&disk=1]         what runs, and the events after number N
+    GET  /metrics[?models=0]                Prometheus text
     GET  /ping                              200 while the server is up
+    GET  /ui                                the page, web_pages.py
+    GET  /ui/feed                           what there is and what changes, for the page
 
 Not aiohttp's ``Application``: four routes need no router on the way of every invoke.
 """
@@ -15,6 +19,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,8 +27,12 @@ from aiohttp import web
 
 from endpoint.api import answers, bodies, runtime
 from endpoint.api.backend import Backend
+from endpoint.api.cloudwatch.api import CloudWatch
+from endpoint.api.cloudwatch.protocols import wire_of
 from endpoint.api.control_plane import ControlPlane
+from endpoint.api.foreign import ForeignPages
 from endpoint.api.signatures import Access, Signed
+from endpoint.api.web_pages import WebPages
 from endpoint.errors import (
     ApiError,
     InternalFailure,
@@ -31,6 +40,7 @@ from endpoint.errors import (
     ValidationError,
     ValidationException,
 )
+from endpoint.metrics.prometheus import CONTENT_TYPE
 from endpoint.names import ENDPOINT, Names
 from endpoint.settings import EndpointSettings
 from endpoint.state import State
@@ -70,7 +80,10 @@ class ApiServer:
         self._backend = backend
         self._names = Names(settings.region, settings.account)
         self._access = Access.load(settings, clock)
+        self._foreign = ForeignPages(settings)
+        self._web_pages = WebPages(self._access, self._names, backend)
         self._control_plane = ControlPlane(self._names, state, backend, clock)
+        self._cloudwatch = CloudWatch(backend.measures, self._access, settings.account, clock)
         self._running: set[asyncio.Task[Any]] = set()
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
@@ -99,12 +112,14 @@ class ApiServer:
             self._listener.close()
             await asyncio.sleep(0)  # connections that were accepted become known
             self._server.pre_shutdown()
+            await self._web_pages.stop()
             # It waits twice for as long: for the answer, then for the connection's task.
             await self._server.shutdown(timeout_seconds / 2)
             await asyncio.gather(*self._running, return_exceptions=True)  # they are cancelled
         await self._control_plane.stop()
+        await self._cloudwatch.stop()
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
@@ -113,35 +128,43 @@ class ApiServer:
         finally:
             self._running.discard(task)
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = str(uuid.uuid4())
-        content_type = answers.AWS_JSON if "X-Amz-Target" in request.headers else answers.JSON
         try:
             return await self._route(request, request_id)
         except ApiError as error:
-            return answers.failure(error, request_id, content_type)
+            return _failure(request, error, request_id)
         except Exception:
             log.exception("Request %s: %s %s failed", request_id, request.method, request.path)
             fault = InternalFailure(
                 f"The endpoint itself failed; its log has the details under request {request_id}."
             )
-            return answers.failure(fault, request_id, content_type)
+            return _failure(request, fault, request_id)
 
-    async def _route(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def _route(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        self._foreign.check(request.headers)
         path = request.rel_url.raw_path
         route = (request.method, path)
+        wire = wire_of(request.method, path, request.headers)
+        if wire is not None:
+            return await self._cloudwatch.answer(request, wire, request_id)
         if route == ("POST", "/"):
             return await self._operate(request, request_id)
         if route == ("GET", "/ping"):
             return answers.result(b"", request_id)
         if route == ("GET", "/status"):
             return await self._status(request, request_id)
+        if route == ("GET", "/metrics"):
+            return await self._metrics(request, request_id)
         match path.split("/"):
             case ["", "endpoints", name, call] if request.method == "POST":
                 return await self._runtime(request, request_id, unquote(name), call)
+        if self._web_pages.takes(request):
+            return await self._web_pages.answer(request)
         raise NoSuchRoute(
             f"{request.method} {path} is none of this endpoint's routes: POST "
-            "/endpoints/{name}/invocations, POST / with X-Amz-Target, GET /ping, GET /status."
+            "/endpoints/{name}/invocations, POST / with X-Amz-Target, GET /ping, GET /status, "
+            "GET /metrics, GET /ui."
         )
 
     async def _runtime(
@@ -159,6 +182,7 @@ class ApiServer:
     async def _invoke(
         self, request: web.BaseRequest, request_id: str, endpoint: str
     ) -> web.Response:
+        begun = perf_counter()
         claim = self._access.claim(_signed(request))
         body = await bodies.read(request, self._settings.max_body_bytes, ValidationError)
         key = await claim.proved(body)
@@ -166,9 +190,16 @@ class ApiServer:
         key.authorize(
             "InvokeEndpoint", self._names.arn(ENDPOINT, endpoint), invocation.target_model
         )
-        reply = await self._backend.invoke(invocation)
+        measures = self._backend.measures
+        try:
+            reply = await self._backend.invoke(invocation)
+        except BaseException as error:
+            measures.answered(invocation, perf_counter() - begun, error)
+            raise
+        measures.answered(invocation, perf_counter() - begun)
         # InvokeEndpoint knows one status for success, whatever the container's was.
-        return answers.result(reply.body, request_id, runtime.headers_of(reply))
+        headers = runtime.headers_of(reply, invocation.progress)
+        return answers.result(reply.body, request_id, headers)
 
     async def _operate(self, request: web.BaseRequest, request_id: str) -> web.Response:
         claim = self._access.claim(_signed(request))
@@ -179,18 +210,41 @@ class ApiServer:
         content = await self._control_plane.do(operation, body)
         return answers.document(content, request_id, answers.AWS_JSON)
 
-    async def _status(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        key = await self._access.claim(_signed(request)).proved(b"")
+    async def _metrics(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        await self._may_look(request)
+        models = _switch(request, "models", default="1")
+        text = await self._backend.metrics(models=models)
+        return answers.result(text, request_id, [("Content-Type", CONTENT_TYPE)])
+
+    async def _may_look(self, request: web.BaseRequest) -> None:
+        """Raises AccessDenied unless the request's key may see what runs."""
+        key = await self._access.claim(_signed(request), passwords=True).proved(b"")
         key.authorize("GetStatus", self._names.arn("*", "*"))
+
+    async def _status(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        await self._may_look(request)
         since = request.query.get("since", "0")
         if not since.isdecimal() or len(since) > _MAX_DIGITS:
             raise ValidationError(f"since={since!r} must be the number of an event.")
-        disk = request.query.get("disk", "0")
-        if disk not in ("0", "1"):
-            raise ValidationError(f"disk={disk!r} must be 1, or 0.")
-        return answers.document(
-            await self._backend.status(int(since), disk=disk == "1"), request_id
-        )
+        disk = _switch(request, "disk", default="0")
+        return answers.document(await self._backend.status(int(since), disk=disk), request_id)
+
+
+def _switch(request: web.BaseRequest, name: str, *, default: str) -> bool:
+    """A parameter that is 1 or 0. Raises ValidationError for any other value."""
+    value = request.query.get(name, default)
+    if value not in ("0", "1"):
+        raise ValidationError(f"{name}={value!r} must be 1, or 0.")
+    return value == "1"
+
+
+def _failure(request: web.BaseRequest, error: ApiError, request_id: str) -> web.Response:
+    """In the words of the API that was asked."""
+    wire = wire_of(request.method, request.rel_url.raw_path, request.headers)
+    if wire is not None:
+        return wire.failure(error, request_id)
+    content_type = answers.AWS_JSON if "X-Amz-Target" in request.headers else answers.JSON
+    return answers.failure(error, request_id, content_type)
 
 
 def _signed(request: web.BaseRequest) -> Signed:

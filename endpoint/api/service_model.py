@@ -1,10 +1,11 @@
-"""Holds control-plane requests to botocore's own model of the service.
+"""Holds requests to botocore's own model of a service.
 
 What is in the model is checked here, and what follows from the state of things is not.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -12,11 +13,18 @@ from functools import cache
 from typing import Any
 
 from botocore.loaders import Loader
-from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
+from botocore.model import (
+    ListShape,
+    MapShape,
+    OperationModel,
+    Shape,
+    StringShape,
+    StructureShape,
+)
 from botocore.model import ServiceModel as Model
 
 from endpoint.api import constraints
-from endpoint.errors import SerializationException, ValidationException
+from endpoint.errors import ApiError, SerializationException, ValidationException
 
 # Models may also lie in a directory.
 _ALSO = {"Url": r"(https|s3)://([^/]+)/?(.*)|file:///.*"}
@@ -32,25 +40,54 @@ _KINDS = {bool: "BOOLEAN_VALUE", int: "NUMBER_VALUE", float: "NUMBER_VALUE", str
 
 
 class ServiceModel:
-    """The operations that the service has. Takes about 0.2 s to make."""
+    """The operations that a service has. Takes about 0.2 s to make."""
 
-    def __init__(self) -> None:
-        self._model = Model(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
+    def __init__(self, service: str = "sagemaker") -> None:
+        self._model = Model(Loader().load_service_model(service, "service-2"), service)
         self.operations = frozenset(self._model.operation_names)
 
-    def checked(self, operation: str, request: Any) -> dict[str, Any]:
+    def operation(self, name: str) -> OperationModel:
+        """One of ``operations``, with the shapes of its requests and answers."""
+        return self._model.operation_model(name)
+
+    def checked(
+        self, operation: str, request: Any, refusal: type[ApiError] = ValidationException
+    ) -> dict[str, Any]:
         """The members of a request that the service knows, nulls left out.
 
-        Raises SerializationException for a value of another type, ValidationException with all
-        that breaks a limit.
+        Raises SerializationException for a value of another type, ``refusal`` with all that
+        breaks a limit.
         """
         check = _Check()
-        known: dict[str, Any] = check.value(
-            self._model.operation_model(operation).input_shape, request, ""
-        )
+        known: dict[str, Any] = check.value(self.operation(operation).input_shape, request, "")
         if check.violations:
-            raise ValidationException(constraints.message(check.violations))
+            raise refusal(constraints.message(check.violations))
         return known
+
+
+class ModelToCome:
+    """A service's model, read beside everything else. Between ``start`` and ``stop``."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._task: asyncio.Task[ServiceModel] | None = None
+
+    def start(self) -> None:
+        """Begin to read it, so that only the first request may wait; ``get`` does it if need be."""
+        if self._task is None:
+            self._task = asyncio.create_task(asyncio.to_thread(ServiceModel, self._service))
+
+    async def get(self) -> ServiceModel:
+        """The model, as soon as it is there."""
+        self.start()
+        assert self._task is not None
+        # Shielded: a client that leaves must not end it for the others.
+        return await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Let no task outlive the server."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 class _Check:
@@ -123,7 +160,7 @@ class _Check:
             return
         shown = _SHOWN.get(kind, "a Date")  # timestamps are seconds
         _typed(value, int if kind in _INTEGERS else (int, float), shown, path)
-        if abs(value) > _MOST:
+        if not abs(value) <= _MOST:  # NaN neither
             raise SerializationException(
                 f"NUMBER_VALUE can not be converted to {shown} at '{path}'"
             )

@@ -5,7 +5,8 @@ The access file, read once at the start:
     {"keys": [{"access_key_id": "AK1", "secret_access_key": "...",
                "actions": ["sagemaker:InvokeEndpoint"], "target_models": ["company_a/*"]}]}
 
-``actions`` are as in IAM policies (here also ``sagemaker:GetStatus``, for GET /status);
+``actions`` are as in IAM policies, ``sagemaker:`` or ``cloudwatch:`` and an operation (here also
+``sagemaker:GetStatus``, for GET /status);
 ``target_models`` are as its condition ``StringLike`` on ``sagemaker:TargetModel``, which only
 InvokeEndpoint has: without ``actions`` such a key may invoke and nothing else. Without either,
 everything is allowed.
@@ -29,11 +30,13 @@ from urllib.parse import quote
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from endpoint.api.passwords import login_of
 from endpoint.errors import AccessDenied, BadSignature, NoSignature, UnknownKey
 from endpoint.names import Names
 from endpoint.settings import EndpointSettings, SettingsError
 
 SERVICE = "sagemaker"
+MONITORING = "monitoring"  # what requests to CloudWatch are signed for
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _AUTHORIZATION = re.compile(
     rf"{_ALGORITHM} Credential=(?P<key>[^/,\s]+)/(?P<date>\d{{8}})/(?P<region>[^/,\s]+)/"
@@ -81,9 +84,19 @@ class Key:
     actions: re.Pattern[str] | None = None
     target_models: re.Pattern[str] | None = None
 
-    def authorize(self, operation: str, resource: str, target_model: str | None = None) -> None:
-        """Raise AccessDenied unless it may; ``target_model`` counts for InvokeEndpoint only."""
-        action = f"{SERVICE}:{operation}"
+    def authorize(
+        self,
+        operation: str,
+        resource: str,
+        target_model: str | None = None,
+        *,
+        prefix: str = SERVICE,
+    ) -> None:
+        """Raise AccessDenied unless it may; ``target_model`` counts for InvokeEndpoint only.
+
+        ``prefix`` is that of the service's actions.
+        """
+        action = f"{prefix}:{operation}"
         allowed = _matches(self.actions, action)
         if operation == "InvokeEndpoint":
             allowed = allowed and _matches(self.target_models, target_model)
@@ -110,7 +123,9 @@ class Claim:
         if self.found is None:
             return self.key
         to_sign = _string_to_sign(self.request, self.found, await _hash(body))
-        signing = _signing_key(self.key.secret, self.found["date"], self.found["region"])
+        signing = _signing_key(
+            self.key.secret, self.found["date"], self.found["region"], self.found["service"]
+        )
         expected = _sign(signing, to_sign).hex()
         if not hmac.compare_digest(expected, self.found["signature"]):
             raise BadSignature(
@@ -151,9 +166,11 @@ class Access:
         }
         return cls(keys, settings.region, clock)
 
-    def claim(self, request: Signed) -> Claim:
+    def claim(self, request: Signed, service: str = SERVICE, *, passwords: bool = False) -> Claim:
         """Look at all that can be checked without the body, which need not be read for nobody.
 
+        ``service`` is what the request must be signed for. With ``passwords`` it need not be signed
+        if it has the key's id and secret as HTTP Basic does.
         Raises NoSignature, UnknownKey or BadSignature.
         """
         if self._keys is None:
@@ -161,25 +178,37 @@ class Access:
         given = request.headers.get("Authorization")
         if given is None:
             raise NoSignature("Missing Authentication Token: this endpoint takes signed requests.")
+        if passwords and (login := login_of(given)) is not None:
+            return Claim(self._logged_in(*login), request, None)
         found = _AUTHORIZATION.fullmatch(given)
         if found is None:
             raise BadSignature(f"Authorization header is not that of {_ALGORITHM}.")
         key = self._keys.get(found["key"])
         if key is None:
             raise UnknownKey("The security token included in the request is invalid.")
-        self._check_scope(found)
+        self._check_scope(found, service)
         self._check_time(_time(request), found["date"])
         _check_signed(request, _names(found))
         return Claim(key, request, found)
 
-    def _check_scope(self, found: re.Match[str]) -> None:
+    def _logged_in(self, access_key_id: str, secret: str) -> Key:
+        assert self._keys is not None
+        key = self._keys.get(access_key_id)
+        expected = "" if key is None else key.secret
+        # Also where there is no such key: how long it takes is not to tell.
+        same = hmac.compare_digest(secret.encode(), expected.encode())
+        if key is None or not same:
+            raise UnknownKey("No key has this access key id and this secret access key.")
+        return key
+
+    def _check_scope(self, found: re.Match[str], service: str) -> None:
         if found["region"] != self._region:
             raise BadSignature(
                 f"Credential should be scoped to a valid region, not '{found['region']}': this "
                 f"endpoint is in {self._region}."
             )
-        if found["service"] != SERVICE:
-            raise BadSignature(f"Credential should be scoped to correct service: '{SERVICE}'.")
+        if found["service"] != service:
+            raise BadSignature(f"Credential should be scoped to correct service: '{service}'.")
 
     def _check_time(self, time: str, scope_date: str) -> None:
         try:
@@ -205,7 +234,7 @@ class Access:
 
 
 def _check_host(settings: EndpointSettings) -> None:
-    if settings.open_to_all or _is_own(settings.host):
+    if settings.open_to_all or is_own(settings.host):
         return
     raise SettingsError(
         f"host={settings.host!r}: whoever reaches it could run commands and read files as this "
@@ -213,7 +242,7 @@ def _check_host(settings: EndpointSettings) -> None:
     )
 
 
-def _is_own(host: str) -> bool:
+def is_own(host: str) -> bool:
     """Whether only this machine reaches it."""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -304,9 +333,9 @@ async def _hash(body: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _signing_key(secret: str, date: str, region: str) -> bytes:
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     key = f"AWS4{secret}".encode()
-    for part in (date, region, SERVICE, "aws4_request"):
+    for part in (date, region, service, "aws4_request"):
         key = _sign(key, part)
     return key
 

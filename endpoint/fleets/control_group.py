@@ -18,18 +18,28 @@ def used_bytes(pid: int, container: str) -> int | None:
 
     Without page cache that the kernel takes back first, as ``docker stats`` shows it.
     """
-    try:
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if container not in path:  # nor, then, is the pid that of the container
-                continue
-            if controllers == "":
+    with suppress(OSError, ValueError):
+        for controllers, path in _groups(pid, container):
+            if controllers == [""]:
                 return _used(_ROOT, path, "memory.current", "inactive_file")
-            if "memory" in controllers.split(","):
+            if "memory" in controllers:
                 group = _ROOT / "memory"
                 return _used(group, path, "memory.usage_in_bytes", "total_inactive_file")
-    except (OSError, ValueError):
-        return None
+    return None
+
+
+def cpu_seconds(pid: int, container: str) -> float | None:
+    """Processor time that the same group has used; None if it is not to be seen."""
+    with suppress(OSError, ValueError):
+        for controllers, path in _groups(pid, container):
+            below = path.lstrip("/")
+            if controllers == [""]:
+                lines = (_ROOT / below / "cpu.stat").read_text().splitlines()
+                told = dict(line.split() for line in lines)
+                return int(told["usage_usec"]) / 1e6 if "usage_usec" in told else None
+            if "cpuacct" in controllers:
+                group = _ROOT / ",".join(controllers) / below
+                return int((group / "cpuacct.usage").read_text()) / 1e9
     return None
 
 
@@ -42,6 +52,14 @@ def limit_bytes() -> int | None:
     groups = (line.split(":", 2)[1:] for line in lines)
     limits = [limit for controllers, path in groups for limit in _limits(controllers, path)]
     return min(limits, default=None)
+
+
+def _groups(pid: int, container: str) -> Iterator[tuple[list[str], str]]:
+    """Controllers and path of the groups of a process, if it is one of that container's."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if container in path:  # else the pid is somebody else's
+            yield controllers.split(","), path
 
 
 def _limits(controllers: str, path: str) -> Iterator[int]:

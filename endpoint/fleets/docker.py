@@ -92,9 +92,13 @@ class DockerFleet:
         await self._engine.close()
 
     def _hold(self, spec: InstanceSpec, found: Any) -> DockerContainer:
-        container = DockerContainer(spec, self._engine, found, _url(found))
+        has_gpus = self._has_gpus(spec)
+        container = DockerContainer(spec, self._engine, found, _url(found), has_gpus=has_gpus)
         self._watch.add(container)
         return container
+
+    def _has_gpus(self, spec: InstanceSpec) -> bool:
+        return self._settings.docker_gpus and _GPU_TYPE.match(spec.instance_type) is not None
 
     def _wanted(self, spec: InstanceSpec) -> dict[str, Any]:
         """What the engine is asked for, as arguments of the docker package."""
@@ -108,7 +112,7 @@ class DockerFleet:
         }
         if spec.memory_limit_bytes:
             wanted["mem_limit"] = wanted["memswap_limit"] = spec.memory_limit_bytes
-        if settings.docker_gpus and _GPU_TYPE.match(spec.instance_type):
+        if self._has_gpus(spec):
             wanted["device_requests"] = self._engine.gpus()
         port, safe_range = _PORT, _SAFE_PORT_RANGE
         if settings.docker_network == _HOST_NETWORK:

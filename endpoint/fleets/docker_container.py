@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from endpoint.fleets import control_group
 from endpoint.fleets.engine import Engine
-from endpoint.fleets.fleet import FleetError, InstanceSpec, MemoryUse, Record
+from endpoint.fleets.fleet import CpuTime, FleetError, InstanceSpec, MemoryUse, Record
 
 MODELS_IN_CONTAINER = "/opt/ml/models"
 
@@ -23,13 +24,18 @@ _OVER = ("exited", "dead", "stopped", "removing")
 class DockerContainer:
     """A container that was started. Its fleet has it ``look`` when it may have ended."""
 
-    def __init__(self, spec: InstanceSpec, engine: Engine, found: Any, url: str) -> None:
+    def __init__(
+        self, spec: InstanceSpec, engine: Engine, found: Any, url: str, *, has_gpus: bool = False
+    ) -> None:
+        """``has_gpus``: the engine gives it those of the machine."""
         self.url = url
+        self.has_gpus = has_gpus
         self.record: Record = {"container": found.id}
         self.models = spec.models
         self._engine = engine
         self._found = found
         self._memory: MemoryUse | None = None
+        self._cpu: CpuTime | None = None
         self._last_words = ""  # once it has ended
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -59,6 +65,10 @@ class DockerContainer:
         """What it took when it was last measured."""
         return self._memory
 
+    def cpu(self) -> CpuTime | None:
+        """What it had used when it was last measured."""
+        return self._cpu
+
     async def measure(self) -> MemoryUse | None:
         """What it takes now; by the engine, slowly, only where its control group is out of sight.
 
@@ -68,9 +78,12 @@ class DockerContainer:
         used = control_group.used_bytes(self._pid, self._found.id) if told else None
         if told is not None and used is not None:
             self._memory = MemoryUse(used, told.limit)
+            seconds = control_group.cpu_seconds(self._pid, self._found.id)
+            self._cpu = None if seconds is None else CpuTime(seconds, time.monotonic())
         elif self.running:
             with suppress(FleetError):  # it may have ended just now: the next look tells
-                self._memory = await self._engine.find(lambda _: self._weighed())
+                stats = await self._engine.find(lambda _: self._weighed()) or {}
+                self._memory, self._cpu = _memory_use(stats), _cpu_time(stats)
         return self._memory
 
     async def last_words(self) -> str:
@@ -105,8 +118,9 @@ class DockerContainer:
         text: bytes = self._found.logs(tail=_LINES)[-_LAST_WORDS_BYTES:]
         return text.decode("utf-8", "replace").strip()
 
-    def _weighed(self) -> MemoryUse | None:
-        return _memory_use(self._found.stats(stream=False, one_shot=True))
+    def _weighed(self) -> Mapping[str, Any]:
+        stats: Mapping[str, Any] = self._found.stats(stream=False, one_shot=True)
+        return stats
 
     def _end(self, words: str) -> None:
         if self.running:
@@ -134,3 +148,8 @@ def _memory_use(stats: Mapping[str, Any]) -> MemoryUse | None:
     details = memory.get("stats") or {}
     cache = details.get("total_inactive_file", details.get("inactive_file", 0))
     return MemoryUse(max(used - cache, 0), limit)
+
+
+def _cpu_time(stats: Mapping[str, Any]) -> CpuTime | None:
+    used = ((stats.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage")
+    return CpuTime(used / 1e9, time.monotonic()) if used else None

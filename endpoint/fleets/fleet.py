@@ -66,12 +66,21 @@ class MemoryUse:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Seconds of processor time that an instance had used, at a moment of the monotonic clock."""
+
+    used: float
+    at: float
+
+
 class Container(Protocol):
     """A container that was started or found again."""
 
     url: str  # of its HTTP port, without a path
     record: Record  # for ``Fleet.adopt``; goes through JSON
     models: Path  # where the endpoint puts models' directories: often ``InstanceSpec.models``
+    has_gpus: bool  # it may use those of this machine
 
     def path(self, directory: Path) -> str:
         """How the container calls a directory below ``models``."""
@@ -84,6 +93,9 @@ class Container(Protocol):
 
     def memory(self) -> MemoryUse | None:
         """What it took when that was last measured; None if nobody knows. At once."""
+
+    def cpu(self) -> CpuTime | None:
+        """What it had used when its memory was last measured; None if nobody knows. At once."""
 
     async def measure(self) -> MemoryUse | None:
         """What it takes now; None if nobody knows. With thousands of processes, in a second."""
@@ -109,7 +121,7 @@ class Fleet(Protocol):
         """
 
     async def measure(self) -> None:
-        """Have each container's ``memory`` be that of now, or of a moment ago."""
+        """Have each container's ``memory`` and ``cpu`` be those of now, or of a moment ago."""
 
     async def close(self) -> None:
         """Let go of what the fleet itself holds open; containers go on."""

@@ -15,7 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from endpoint.fleets.control_group import limit_bytes
-from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec, MemoryUse, Record
+from endpoint.fleets.fleet import (
+    CpuTime,
+    FleetError,
+    ImageError,
+    InstanceSpec,
+    MemoryUse,
+    Record,
+)
 from endpoint.fleets.ports import HOST, Ports, free_blocks, is_free, is_listened_at
 from endpoint.processes import tree
 from endpoint.processes.memory import Scanner
@@ -33,6 +40,8 @@ _LOOK_SECONDS = 0.05
 
 class LocalContainer:
     """A process that serves. ``path`` is as on this machine, whatever the command."""
+
+    has_gpus = True
 
     def __init__(
         self, spec: InstanceSpec, process: Process, port: int, scanner: Scanner, command: str = ""
@@ -63,6 +72,11 @@ class LocalContainer:
     def memory(self) -> MemoryUse:
         """What all its processes took; the machine's memory is the limit where none is set."""
         return MemoryUse(self._scanner.latest(self._process.root), self._limit)
+
+    def cpu(self) -> CpuTime | None:
+        """What all its processes had used."""
+        use = self._scanner.use(self._process.root)
+        return None if use is None else CpuTime(use.cpu_seconds, use.at)
 
     async def measure(self) -> MemoryUse:
         """What all its processes take now."""

@@ -46,6 +46,8 @@ def static_instance(text: str) -> StaticInstance:
 class StaticContainer:
     """One of them while an instance uses it."""
 
+    has_gpus = False  # it may be on another machine
+
     def __init__(self, instance: StaticInstance, taken: set[str]) -> None:
         self.url = instance.url
         self.record: Record = {"url": instance.url}
@@ -69,6 +71,10 @@ class StaticContainer:
         self._taken.discard(self.url)
 
     def memory(self) -> None:
+        """Nobody knows."""
+        return
+
+    def cpu(self) -> None:
         """Nobody knows."""
         return
 

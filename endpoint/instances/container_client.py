@@ -207,6 +207,10 @@ class ContainerClient:
             "POST", "/invocations", headers, body, timeout_seconds, self._max_body_bytes
         )
 
+    async def tell(self, path: str, max_bytes: int) -> Answer:
+        """GET of what the contract does not know: other containers answer as they like."""
+        return await self._send("GET", path, (), b"", self._ping_timeout_seconds, max_bytes)
+
     async def _all_pages(self) -> dict[str, str]:
         models: dict[str, str] = {}
         tokens: set[str] = set()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from time import perf_counter
 
 from endpoint.instances.container_client import (
     FULL,
@@ -14,7 +16,7 @@ from endpoint.instances.container_client import (
 )
 from endpoint.instances.models import Models
 from endpoint.instances.resident import Resident
-from endpoint.invocation import Invocation
+from endpoint.invocation import Invocation, Progress
 
 # A model that always answers 507 must not cost all others their places.
 _MOST_UNLOADED = 2
@@ -30,12 +32,11 @@ class Exchange:
     async def invoke(self, invocation: Invocation, deadline: float) -> Answer:
         """The container's answer, whatever its status. Raises ApiError and ContainerError."""
         if self._models is None or invocation.target_model is None:
-            return await self._client.invocations(
-                invocation.headers, invocation.body, _left(deadline)
-            )
+            asked = self._client.invocations(invocation.headers, invocation.body, _left(deadline))
+            return await _timed(asked, invocation.progress)
         await self._models.refresh(invocation.target_model)
         with self._models.using(invocation.target_model) as resident:
-            await self._models.ready(resident, deadline)
+            await _ready(self._models, resident, invocation.progress, deadline)
             return await self._ask(self._models, resident, invocation, deadline)
 
     async def _ask(
@@ -47,12 +48,15 @@ class Exchange:
         """
         loads = resident.loads
         answer = await self._run(resident, invocation, deadline)
-        if answer.status == NOT_LOADED and await models.reload(resident, loads, deadline):
+        if answer.status == NOT_LOADED and await _reload(
+            models, resident, loads, invocation.progress, deadline
+        ):
             answer = await self._run(resident, invocation, deadline)
         for _ in range(_MOST_UNLOADED):
             if answer.status != FULL or not await self._make_room(models, resident, deadline):
                 break
-            await models.ready(resident, deadline)  # it may have had to give way to others
+            # It may have had to give way to others.
+            await _ready(models, resident, invocation.progress, deadline)
             answer = await self._run(resident, invocation, deadline)
         return answer
 
@@ -79,9 +83,44 @@ class Exchange:
             resident.end_run()
 
     async def _send(self, model_id: str, invocation: Invocation, deadline: float) -> Answer:
-        return await self._client.invoke(
-            model_id, invocation.headers, invocation.body, _left(deadline)
-        )
+        asked = self._client.invoke(model_id, invocation.headers, invocation.body, _left(deadline))
+        return await _timed(asked, invocation.progress)
+
+
+async def _timed(asked: Awaitable[Answer], progress: Progress) -> Answer:
+    """Note the time in the container, whatever comes of it."""
+    begun = perf_counter()  # the loop's clock counts whole milliseconds
+    try:
+        return await asked
+    finally:
+        progress.model_seconds += perf_counter() - begun
+
+
+async def _ready(models: Models, resident: Resident, progress: Progress, deadline: float) -> None:
+    """Have the model in memory, and note whether it was, and the wait for it."""
+    if resident.is_ready:
+        # What was a miss on an instance that was lost is one.
+        progress.hit = progress.hit is not False
+        await models.ready(resident, deadline)
+        return
+    progress.hit = False
+    begun = perf_counter()
+    try:
+        await models.ready(resident, deadline)
+    finally:
+        progress.waited_seconds += perf_counter() - begun
+
+
+async def _reload(
+    models: Models, resident: Resident, loads: int, progress: Progress, deadline: float
+) -> bool:
+    """As ``Models.reload``; if it was not in memory after all, that is noted, and the wait."""
+    begun = perf_counter()
+    loaded = await models.reload(resident, loads, deadline)
+    if loaded:
+        progress.hit = False
+        progress.waited_seconds += perf_counter() - begun
+    return loaded
 
 
 def _left(deadline: float) -> float:

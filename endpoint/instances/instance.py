@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -26,11 +26,13 @@ from endpoint.instances.container_client import (
 from endpoint.instances.exchange import Exchange
 from endpoint.instances.health import NotHealthy, Prober, wait_until_healthy
 from endpoint.instances.memory import Memory
+from endpoint.instances.memory_told import MemoryTold
 from endpoint.instances.model_files import ModelFiles
 from endpoint.instances.models import Models
 from endpoint.instances.residents import Residents
 from endpoint.instances.words import Words
 from endpoint.invocation import Invocation
+from endpoint.metrics.gpus import GpuUse
 from endpoint.objects.store import ObjectStore, StoreError
 from endpoint.objects.stores import archive_limits
 from endpoint.routing.places import Place, Where
@@ -40,6 +42,17 @@ from endpoint.specs import Mode, VariantSpec
 # A redirect is no result either.
 _FIRST_ERROR = 300
 _DEFAULT_DISK_BYTES = 30 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What an instance used of processors and GPUs when that was last sampled.
+
+    ``cpu_percent`` is a mean since the time before that, 100 for each core; None: it is not known.
+    """
+
+    cpu_percent: float | None = None
+    gpus: tuple[GpuUse, ...] = ()
 
 
 class State(Enum):
@@ -89,6 +102,8 @@ class Instance:
         self._exchange: Exchange
         self._ended: asyncio.Task[str]
         self.models: Models | None = None
+        self.use = Use()
+        self._told: MemoryTold | None = None
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -129,6 +144,7 @@ class Instance:
         if multi:
             self.models = self._models_of(self._container)
             await self.models.open(listed)
+            self._told = self._told_of(self.models)
         self._exchange = Exchange(self._client, self.models)
         self.state = State.SERVING
         self._record("instance_started", seconds=time.monotonic() - begun, text=self._client.url)
@@ -151,12 +167,15 @@ class Instance:
                 on_failed=self._on_failed,
             ).run()
         )
+        asking = None if self._told is None else asyncio.create_task(self._told.run())
         try:
             done, _ = await asyncio.wait(
                 {probing, self._ended}, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             probing.cancel()
+            if asking is not None:
+                asking.cancel()
         reason = done.pop().result()
         self.state = State.LOST
         self._record("instance_lost", text=reason)
@@ -236,6 +255,11 @@ class Instance:
         )
 
     @property
+    def container(self) -> Container | None:
+        """What it runs in; None while there is none."""
+        return self._container
+
+    @property
     def url(self) -> str:
         """Where its container listens; "" while there is none."""
         return "" if self._container is None else self._container.url
@@ -250,8 +274,15 @@ class Instance:
             "state": self.state.value,
             "requests": self.requests,
             "memory": None if use is None else {"used": use.used, "limit": use.limit},
-            **({} if self.models is None else self.models.summary(disk=disk)),
+            "cpu_percent": self.use.cpu_percent,
+            "gpus": self.use.gpus,
+            "loaded": 0 if self.models is None else self.models.loaded,
+            **({} if self.models is None else self.models.summary(disk=disk, held=self._held)),
         }
+
+    @property
+    def _held(self) -> Mapping[str, int]:
+        return {} if self._told is None else self._told.held
 
     # --- its parts ------------------------------------------------------------------------------
 
@@ -298,6 +329,15 @@ class Instance:
             self._words,
             self._record,
             keep=definition.keeps_models,
+        )
+
+    def _told_of(self, models: Models) -> MemoryTold:
+        return MemoryTold(
+            self._client,
+            models.names,
+            self._record,
+            pause_seconds=self._settings.probe_interval_seconds,
+            found=self._found,
         )
 
     async def _hold(self, getting: Coroutine[Any, Any, Container | None]) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Coroutine
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from endpoint.events import Record
@@ -76,7 +77,7 @@ class Memory:
         """
         resident.enter(Stage.LOADING)
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = perf_counter()
         try:
             await self._stay_below_threshold()
             answer = await self._post_until_it_fits(resident, self._container.path(directory))
@@ -84,6 +85,7 @@ class Memory:
                 raise self._words.answered(answer)
         except BaseException:
             resident.enter(Stage.OUT)
+            resident.loads += 1  # it may be there all the same
             self._freed += 1
             self.changed()
             raise
@@ -91,7 +93,7 @@ class Memory:
         resident.last_used = loop.time()
         if answer.status == OK:
             resident.loads += 1
-            self._record("load", resident.target, seconds=loop.time() - begun)
+            self._record("load", resident.target, seconds=perf_counter() - begun)
         self.changed()
 
     def unload(self, resident: Resident, why: str) -> asyncio.Task[bool]:
@@ -113,15 +115,15 @@ class Memory:
 
         Raises ContainerError when the container is gone.
         """
-        await resident.quiet.wait()
+        while resident.running:  # another may have begun before this goes on
+            await resident.quiet.wait()
         if resident.stage is not Stage.LOADED:
             return True
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = perf_counter()
         gone = await self._delete(resident)
         if gone:
             self._freed += 1
-            self._record("unload", resident.target, seconds=loop.time() - begun, text=why)
+            self._record("unload", resident.target, seconds=perf_counter() - begun, text=why)
         return gone
 
     async def unload_unused(self, why: str) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from endpoint.cache.disk_cache import Stored
@@ -32,6 +33,8 @@ log = logging.getLogger("modelyard.endpoint")
 
 # A model that this many lists of the container in a row do not name is taken for unloaded.
 _LISTS_MISSED = 2
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Models:
@@ -113,18 +116,20 @@ class Models:
         self._following.used(resident)
 
     async def reload(self, resident: Resident, loads: int, deadline: float) -> bool:
-        """The container says that it does not know the model: have it loaded again.
+        """The container says that it does not know the model: have it in memory again.
 
-        ``loads`` is how often it had been loaded when the request was sent. False when the
-        container says that it has the model, so that the 404 is the model's own answer: asked for
-        it, or, if that does not help, told to load it, for which other requests have to wait.
+        ``loads`` is the resident's count when the request was sent. False when the container says
+        that it has the model, so that the 404 is the model's own answer: asked for it, or, if that
+        does not help, told to load it, for which other requests have to wait.
         """
-        if resident.loads > loads:
-            return True
-        if resident.is_ready and await self._memory.has(resident):
-            return resident.loads > loads
         if resident.is_ready and resident.loads == loads:
-            resident.enter(Stage.OUT)
+            knows = await self._memory.has(resident)
+            # Another that was told the same may be having it loaded, which is what the container
+            # knows of then.
+            if resident.is_ready and resident.loads == loads:
+                if knows:
+                    return False
+                resident.enter(Stage.OUT)
         await self.ready(resident, deadline)
         return resident.loads > loads
 
@@ -204,25 +209,47 @@ class Models:
                 self._memory.unload(resident, "the container does not list it")
         self._drop_strangers(set(ids))
 
+    def names(self) -> dict[str, str]:
+        """Targets by the container's ids, of all that is on the disk."""
+        return {stored.id: stored.target for stored in self._files.all()}
+
     # --- for people -----------------------------------------------------------------------------
+
+    @property
+    def loaded(self) -> int:
+        """How many are in the container's memory."""
+        held = (Stage.LOADED, Stage.UNLOADING)
+        return sum(resident.stage in held for resident in self._residents)
+
+    @property
+    def disk_use(self) -> tuple[int, int]:
+        """Bytes that are taken, and the budget."""
+        return self._files.used_bytes, self._files.budget_bytes
 
     def residents(self) -> list[Resident]:
         """Models in memory, on their way in or out."""
         return list(self._residents)
 
-    def summary(self, *, disk: bool) -> dict[str, Any]:
-        """The disk and the models, for ``GET /status``; with ``disk``, those only there too."""
+    def summary(self, *, disk: bool, held: Mapping[str, int] = _NOTHING) -> dict[str, Any]:
+        """The disk and the models, for ``GET /status``; with ``disk``, those only there too.
+
+        ``held`` are the bytes of memory that the container tells of, by its ids.
+        """
         here = {one.id: one for one in self._residents if one.stored is not None}
         coming = [one for one in self._residents if one.stored is None]
         stored = self._files.all()
-        shown = [_described(one, here.get(one.id)) for one in stored if disk or one.id in here]
+        shown = [
+            _described(one, here.get(one.id), held.get(one.id))
+            for one in stored
+            if disk or one.id in here
+        ]
         return {
             "disk": {
                 "used": self._files.used_bytes,
                 "budget": self._files.budget_bytes,
                 "models": len(stored),
             },
-            "models": shown + [_described(None, one) for one in coming],
+            "models": shown + [_described(None, one, None) for one in coming],
         }
 
     async def close(self) -> None:
@@ -333,7 +360,9 @@ class Models:
             log.error("a model's way in or out broke off", exc_info=error)
 
 
-def _described(stored: Stored | None, resident: Resident | None) -> dict[str, Any]:
+def _described(
+    stored: Stored | None, resident: Resident | None, memory: int | None
+) -> dict[str, Any]:
     """A model for people: on the disk, in memory, or both."""
     target = stored.target if stored is not None else resident.target if resident else ""
     return {
@@ -344,4 +373,5 @@ def _described(stored: Stored | None, resident: Resident | None) -> dict[str, An
         "last_used": None if stored is None else stored.last_used,
         "requests": 0 if resident is None else resident.users,
         "invokes": 0 if resident is None else resident.invokes,
+        "memory": memory,
     }

@@ -45,7 +45,7 @@ class Resident:
     running: int = 0
     invokes: int = 0
     invokes_before: int = 0  # it was loaded
-    loads: int = 0  # that the container has done
+    loads: int = 0  # that the container has done, or may have
     last_used: float = 0.0  # by the loop's clock
     # Bringing it in, and taking it out. Whoever needs the result waits for the same task.
     arriving: asyncio.Task[None] | None = None

@@ -34,6 +34,7 @@ class LiveEndpoint:
         """A container's answer. Raises ApiError."""
         while True:
             variant = self._variant_for(invocation)
+            invocation.progress.variant = variant.spec.name
             _check_target(invocation, variant)
             try:
                 answer = await variant.invoke(invocation, deadline)

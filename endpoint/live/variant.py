@@ -166,6 +166,7 @@ class Variant:
         while True:
             instance = await self._instance_for(invocation, avoided, deadline)
             avoided.add(instance)
+            invocation.progress.instance = instance.spec.id
             try:
                 answer = await instance.invoke(invocation, deadline)
             except ContainerUnreachable:
@@ -193,9 +194,12 @@ class Variant:
         """An instance; one that was ``avoided`` only if there is no other after a while."""
         if self._finding is not None and not self._finding.done():
             await asyncio.shield(self._finding)
-        while not (there := [one for one in self.serving() if one not in avoided]):
+        serving = self.serving()
+        while not (there := [one for one in serving if one not in avoided]):
             avoided.clear()
             await self._wait_for_change(deadline)
+            serving = self.serving()
+        invocation.progress.serving = len(serving)
         there = [one for one in there if not one.suspect] or there
         if session := session_of(invocation.headers):
             home = self._sessions.instance(session)

@@ -1,4 +1,4 @@
-"""How much memory processes and all that they started take.
+"""How much memory and processor time processes and all that they started take.
 
 Servers fork: a hundred workers that share one interpreter would count it a hundred times by their
 resident sizes. The kernel's proportional size (PSS) gives each its part of what is shared, but
@@ -29,6 +29,7 @@ from endpoint.processes.tree import Everyone, Seen
 Root = tuple[int, int]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 # A share is asked for again after this; one reading spends so much on that, the oldest first.
 _SHARE_SECONDS, _SHARES_SECONDS = 5.0, 0.2
@@ -37,28 +38,46 @@ _SHARE_SECONDS, _SHARES_SECONDS = 5.0, 0.2
 _REST_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class TreeUse:
+    """What a tree of processes takes: bytes, and the seconds that it has used a processor.
+
+    ``at`` is the monotonic clock when it was read. The seconds of a process that nobody waits for
+    are lost when it ends.
+    """
+
+    memory: int
+    cpu_seconds: float
+    at: float
+
+
 class Scanner:
-    """Bytes that trees of processes take. For the event loop; closed when it is done with."""
+    """What trees of processes take. For the event loop; closed when it is done with."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="modelyard-memory")
         self._shares = _Shares()
-        self._figures: dict[Root, int] = {}
+        self._figures: dict[Root, TreeUse | None] = {}
         self._reading: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None  # has not begun to read
         self._rested = 0.0  # by the loop's clock
 
     def watch(self, root: Root) -> None:
         """Count it in from the next reading on."""
-        self._figures.setdefault(root, 0)
+        self._figures.setdefault(root, None)
 
     def forget(self, root: Root) -> None:
         """Count it no more."""
         self._figures.pop(root, None)
 
     def latest(self, root: Root) -> int:
-        """What it took at the last reading; 0 when it was gone, or there was none yet."""
-        return self._figures.get(root, 0)
+        """Bytes that it took at the last reading; 0 when it was gone, or there was none yet."""
+        use = self._figures.get(root)
+        return 0 if use is None else use.memory
+
+    def use(self, root: Root) -> TreeUse | None:
+        """All that was seen of it at the last reading; None if there was none yet."""
+        return self._figures.get(root)
 
     async def read(self) -> None:
         """Return when the figures are those of a moment after this call."""
@@ -100,12 +119,19 @@ class _Shares:
     def __init__(self) -> None:
         self._measured: dict[tuple[int, int], _Measured] = {}
 
-    def read(self, roots: Collection[Root]) -> dict[Root, int]:
-        """Bytes of each tree now; 0 of one that is gone."""
-        everyone = Everyone()
-        trees = {root: [_key(seen) for seen in everyone.tree(*root)] for root in roots}
-        self._measure(key for keys in trees.values() for key in keys)
-        return {root: sum(map(self._bytes, keys)) for root, keys in trees.items()}
+    def read(self, roots: Collection[Root]) -> dict[Root, TreeUse]:
+        """Each tree now; nothing of one that is gone."""
+        everyone, at = Everyone(), time.monotonic()
+        trees = {root: everyone.tree(*root) for root in roots}
+        self._measure(_key(seen) for tree in trees.values() for seen in tree)
+        return {
+            root: TreeUse(
+                sum(self._bytes(_key(seen)) for seen in tree),
+                sum(seen.busy for seen in tree) / _TICKS_PER_SECOND,
+                at,
+            )
+            for root, tree in trees.items()
+        }
 
     def _measure(self, keys: Iterable[tuple[int, int]]) -> None:
         """Ask all that are new for their shares, and some whose shares are old; drop the gone."""

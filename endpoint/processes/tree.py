@@ -29,13 +29,18 @@ _OWN = "//"  # in no path, and marks are paths
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A process as /proc showed it. ``started`` counts the kernel's ticks since it was booted."""
+    """A process as /proc showed it. ``started`` counts the kernel's ticks since it was booted.
+
+    ``busy`` are the ticks that it has used a processor, with those of its children that have ended
+    and been waited for.
+    """
 
     pid: int
     started: int
     parent: int
     session: int
     dead: bool  # not yet waited for by its parent
+    busy: int = 0
 
 
 def look(pid: int) -> Seen | None:
@@ -50,6 +55,7 @@ def look(pid: int) -> Seen | None:
         parent=int(fields[1]),
         session=int(fields[3]),
         dead=fields[0] in (b"Z", b"X"),
+        busy=int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14]),
     )
 
 

@@ -1,8 +1,8 @@
 """The frameworks that models are served with: one module each, listed here and nowhere else.
 
 To add one, write a module with the members of ``Framework`` and put it in ``_IN_ORDER``:
-docs/add-a-framework.md shows how. At its top level it may import only the standard library and
-this package: the server reads these modules without having any framework loaded.
+docs/how-to/add-a-framework.md shows how. At its top level it may import only the standard library
+and this package: the server reads these modules without having any framework loaded.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from typing import Protocol
 from model_server.memory.ledger import MIB
 from model_server.memory.resident import Resident
 
-# How much reload seconds count against bytes and use. docs/memory.md shows how it was chosen.
+# How much reload seconds count against bytes and use; docs/concepts/memory.md shows how it was
+# chosen.
 COST_EXPONENT = 0.5
 
 _SHORTEST_SECONDS = 0.001

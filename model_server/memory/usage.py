@@ -1,7 +1,7 @@
 """How often a model is used: two averages of the time between uses, kept also while it is away.
 
 Nothing here is a number of minutes that has to fit the traffic: each model is measured against its
-own habits. docs/memory.md shows how this compares with a count that fades.
+own habits. docs/concepts/memory.md shows how this compares with a count that fades.
 """
 
 from __future__ import annotations

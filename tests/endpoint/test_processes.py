@@ -81,7 +81,7 @@ class Started:
         loop.add_reader(fifo, heard.set)
         try:
             while len(pids) < self._tells:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await heard.wait()
                 heard.clear()
                 with suppress(BlockingIOError):  # heard of twice

@@ -45,6 +45,7 @@ ROOT = Path(__file__).parents[2]
 STUBS: Mapping[str, Any] = {
     "local_command": running.COMMAND,
     "probe_interval_seconds": 0.5,
+    "connect_timeout_seconds": 10.0,  # a slow machine is no instance that is lost
     "stop_timeout_seconds": 2.0,
     "invoke_timeout_seconds": 15.0,
 }

@@ -260,7 +260,7 @@ def test_nothing_is_left_running_however_it_ends(number: signal.Signals, tmp_pat
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        assert eventually((tmp_path / "begun").exists, within_seconds=30)
+        assert eventually((tmp_path / "begun").exists)
         os.kill(process.pid, number)
         _, complaints = process.communicate(timeout=50)
     assert b"Traceback" not in complaints

@@ -183,6 +183,7 @@ def test_up_prints_what_boto3_needs_and_nothing_else(shell: Shell) -> None:
     assert found == {
         "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": running.url,
+        "AWS_ENDPOINT_URL_CLOUDWATCH": running.url,
         "AWS_ENDPOINT_URL_S3": running.s3,
         "AWS_DEFAULT_REGION": "us-east-1",
         **KEYS,

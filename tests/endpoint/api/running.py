@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -18,6 +19,7 @@ from botocore.config import Config
 from endpoint.api.server import ApiServer
 from endpoint.errors import ResourceLimitExceeded, ValidationException
 from endpoint.invocation import Invocation, Reply
+from endpoint.metrics.measures import Measures
 from endpoint.records import EndpointRecord, EndpointStatus, VariantState
 from endpoint.settings import EndpointSettings
 from endpoint.specs import ContainerSpec, VariantSpec, variants_of
@@ -37,8 +39,9 @@ MOST_INSTANCES = 20
 class Backend:
     """Endpoints that change at once, unless ``hold``; ``answers`` are what invokes get, in turn."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, clock: Callable[[], float] = time.time) -> None:
         self._state = state
+        self._time = clock
         self.clear()
 
     def clear(self) -> None:
@@ -52,6 +55,7 @@ class Backend:
         self.checked: list[ContainerSpec] = []
         self.since: list[int] = []
         self.with_disk: list[bool] = []
+        self.measures = Measures(self._time)
 
     async def check_container(self, container: ContainerSpec) -> None:
         self.checked.append(container)
@@ -111,9 +115,18 @@ class Backend:
             raise answer
         return answer
 
+    async def metrics(self, *, models: bool) -> bytes:
+        return b"models 1\n" if models else b"models 0\n"
+
     async def status(self, since: int, *, disk: bool) -> dict[str, Any]:
         self.since.append(since)
         self.with_disk.append(disk)
+        return {"endpoints": [], "events": []}
+
+    async def measure(self) -> None:
+        pass
+
+    async def seen(self, since: int, *, disk: bool = False) -> dict[str, Any]:
         return {"endpoints": [], "events": []}
 
     def _snapshot(self, config_name: str) -> dict[str, Any]:
@@ -173,7 +186,7 @@ class RunningApi:
         self._end = asyncio.Event()
         self.state = State(self._directory / "state.db")
         try:
-            self.backend = Backend(self.state)
+            self.backend = Backend(self.state, **self._clock)
             self.server = ApiServer(self._settings, self.state, self.backend, **self._clock)
             self._ready.set_result(await self.server.start())
             await self._end.wait()
@@ -218,7 +231,7 @@ class RunningApi:
             endpoint_url=self.url,
             aws_access_key_id=key,
             aws_secret_access_key="secret",
-            config=Config(retries=retries or {"total_max_attempts": 1}, read_timeout=20),
+            config=Config(retries=retries or {"total_max_attempts": 1}, read_timeout=60),
         )
         client.meta.events.register("before-parse.*.*", check_response)
         self._clients.append(client)

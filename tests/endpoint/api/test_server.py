@@ -27,7 +27,7 @@ def ask(
     api: RunningApi, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers in lower case, body."""
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         found = {name.lower(): value for name, value in answer.getheaders()}
@@ -47,7 +47,7 @@ def operate(api: RunningApi, target: str, body: Any) -> tuple[str, str]:
 @contextmanager
 def connected(api: RunningApi, data: bytes) -> Iterator[socket.socket]:
     """A connection on which bytes were sent."""
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=40) as connection:
         connection.sendall(data)
         yield connection
 
@@ -183,7 +183,8 @@ def test_a_packed_body_stays_packed(api: RunningApi) -> None:
 
 
 def test_a_client_that_asks_before_it_sends_is_told_to(api: RunningApi) -> None:
-    head = f"POST {INVOKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    start = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\n"
+    head = start + "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
     with connected(api, head.encode()) as connection:
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"body")
@@ -194,13 +195,13 @@ def test_a_client_that_asks_before_it_sends_is_told_to(api: RunningApi) -> None:
 def test_a_client_that_asks_before_it_sends_too_much_is_spared_the_trouble(
     api: RunningApi,
 ) -> None:
-    head = f"POST {INVOKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n"
+    head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n"
     with connected(api, f"{head}Expect: 100-continue\r\n\r\n".encode()) as connection:
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
 def test_one_connection_serves_many_requests(api: RunningApi) -> None:
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         for number in range(100):
             connection.request("POST", INVOKE, str(number))
             assert connection.getresponse().read() == b"ok"
@@ -214,9 +215,9 @@ def test_one_connection_serves_many_requests(api: RunningApi) -> None:
         b"nonsense\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
-        b"GET /ping HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 100_000 + b"\r\n\r\n",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
-        b"GET /ping HTTP/1.1\r\nHost: x\r\n" + b"A: a\r\n" * 5000 + b"\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\n" + b"A: a\r\n" * 5000 + b"\r\n",
     ],
     ids=["tls", "nonsense", "version", "length", "long header", "long path", "many headers"],
 )
@@ -227,7 +228,9 @@ def test_what_is_no_http_is_refused(api: RunningApi, data: bytes) -> None:
 
 
 def test_headers_that_are_no_text_are_refused_where_they_count(api: RunningApi) -> None:
-    head = f"POST {INVOKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n"
+    head = (
+        f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n"
+    )
     odd = b"X-Amzn-SageMaker-Target-Model: \xff\xfe\r\nAuthorization: \xff\r\n\r\n"
     with connected(api, head.encode() + odd) as connection:
         answer = all_of(connection)
@@ -238,10 +241,12 @@ def test_headers_that_are_no_text_are_refused_where_they_count(api: RunningApi) 
 def test_a_body_that_breaks_off_is_no_invoke(
     api: RunningApi, caplog: pytest.LogCaptureFixture
 ) -> None:
-    head = f"POST {INVOKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this"
+    head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nonly this"
     with connected(api, head.encode()):
         pass
-    chunks = f"POST {INVOKE} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+    chunks = (
+        f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+    )
     with connected(api, chunks.encode()):
         pass
     assert ask(api, "GET", "/ping")[0] == 200
@@ -251,7 +256,7 @@ def test_a_body_that_breaks_off_is_no_invoke(
 
 def test_an_invoke_ends_when_its_client_leaves(api: RunningApi) -> None:
     api.backend.release = asyncio.Event()
-    head = f"POST {INVOKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
     with connected(api, head.encode()):
         assert api.backend.began.wait(10)
     assert api.backend.over.wait(10)
@@ -261,7 +266,7 @@ def test_an_invoke_ends_when_its_client_leaves(api: RunningApi) -> None:
 def test_a_client_that_leaves_harms_no_other_that_waits_for_the_model(tmp_path: Path) -> None:
     api = RunningApi(tmp_path)
     try:
-        head = "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: SageMaker.ListModels\r\n"
+        head = "POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: SageMaker.ListModels\r\n"
         with connected(api, f"{head}Content-Length: 2\r\n\r\n{{}}".encode()):
             pass
         assert api.client("sagemaker").create_model(**model())
@@ -294,7 +299,7 @@ def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
     api = RunningApi(tmp_path)
     try:
         api.backend.release = asyncio.Event()
-        head = f"POST {INVOKE} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         with connected(api, head.encode()) as connection:
             assert api.backend.began.wait(10)
             asyncio.run_coroutine_threadsafe(api.server.stop(0.1), api.loop).result(10)

@@ -83,7 +83,7 @@ def sent(
     body: str = "",
 ) -> tuple[int, str, str]:
     """Status, code and message of a request with these headers."""
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         connection.request("POST" if path != "/status" else "GET", path, body, headers)
         answer = connection.getresponse()
         content = answer.read()
@@ -191,7 +191,7 @@ def test_what_was_added_on_the_way_is_noticed(api: RunningApi) -> None:
 
 def test_queries_are_signed(api: RunningApi) -> None:
     headers = signed(api, "/status?since=3", "GET")
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         connection.request("GET", "/status?since=3", headers=headers)
         assert connection.getresponse().read() == b'{"endpoints":[],"events":[]}'
         connection.request("GET", "/status?since=4", headers=headers)
@@ -279,7 +279,7 @@ def test_of_whoever_has_no_key_no_body_is_awaited(
     else:
         headers["Authorization"] = headers["Authorization"].replace(*authorization)
     path = "/endpoints/ep/invocations"
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         connection.putrequest("POST", path)
         for header in headers.items():
             connection.putheader(*header)
@@ -307,7 +307,7 @@ def test_a_key_does_what_its_actions_say(api: RunningApi) -> None:
 
 
 def test_everybody_may_ping(api: RunningApi) -> None:
-    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=40)) as connection:
         connection.request("GET", "/ping")
         assert connection.getresponse().status == 200
 

@@ -119,7 +119,7 @@ def test_many_that_come_at_once_to_a_full_disk_all_come(small_disk: Path) -> Non
     async def work() -> None:
         cache = DiskCache(small_disk / "models", 1000 * MIB, Users())
         await cache.open()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(add(cache, number, 8 * MIB) for number in range(6)))
         assert cache.used_bytes <= 16 * MIB
         await cache.close()

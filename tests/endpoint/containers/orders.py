@@ -16,6 +16,7 @@ class Rule:
 
     - answer: with ``status``, ``text`` and ``headers``, and do nothing else;
     - hang: until ``release``, then as the contract says;
+    - late: as the contract says, but the answer comes after ``release`` only;
     - large: an answer of ``bytes``, with their number in its head unless ``chunked``;
     - garbage: something that is not HTTP;  - break: hang up without an answer;
     - cut: hang up in the middle of the answer;  - cut_head: in the middle of its head;

@@ -136,6 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             elif do == "forget":
                 stub.forget(request.model)
             answer = stub.answer(request)
+            if rule and do == "late":
+                stub.wait_for_release(rule)
         raw = answer.raw(chunked=bool(rule and rule.chunked))
         self.send(raw, do)
         if rule and do == "again":

@@ -11,7 +11,7 @@ from endpoint.instances.container_client import ContainerClient, open_session
 
 T = TypeVar("T")
 
-SECONDS = 10.0  # for answers that come
+SECONDS = 40.0  # for answers that come
 MAX_BODY_BYTES = 3 << 20
 
 
@@ -24,7 +24,7 @@ async def client_of(
         yield ContainerClient(
             session,
             url,
-            connect_timeout_seconds=5.0,
+            connect_timeout_seconds=SECONDS,
             ping_timeout_seconds=ping_timeout_seconds,
             max_body_bytes=max_body_bytes,
         )

@@ -40,7 +40,7 @@ from endpoint.specs import ContainerSpec, Mode, Routing, VariantSpec
 from tests.endpoint.containers.running import COMMAND, Stub, at, environment
 from tests.endpoint.objects.archive_parts import tar_gz_of
 
-SECONDS = 20.0
+SECONDS = 60.0
 WORDS = Words("primary", "arn:log", "the log")
 
 Test = Callable[["Up"], Awaitable[None]]
@@ -202,6 +202,7 @@ async def up(
     **settings: Any,
 ) -> AsyncIterator[Up]:
     """An instance that serves ``place/store``; with ``leave`` its container goes on at the end."""
+    settings = {"connect_timeout_seconds": SECONDS, **settings}  # also on a slow machine
     chosen = EndpointSettings(local_command=COMMAND, region="eu-west-1", **settings)
     (place / "store").mkdir(exist_ok=True)
     fleet = LocalFleet(chosen, os.environ)

@@ -46,6 +46,45 @@ def test_many_who_find_it_forgotten_have_it_loaded_once(tmp_path: Path) -> None:
     on_instance(test, tmp_path)
 
 
+def test_who_finds_a_forgotten_model_loaded_for_another_is_answered_too(tmp_path: Path) -> None:
+    async def test(one: Up) -> None:
+        await use(one, "a")
+        one.stub.forget(id_of(one, "a"))
+        one.stub.rule("get", "hang", times=1)
+        slow = one.begin("a")
+        await one.saw("get")
+        one.stub.rule("load", "late")
+        quick = one.begin("a")
+        await one.saw("load", 2)
+        await one.until(lambda: one.loaded() == ["a"])  # of which the endpoint does not know yet
+        one.stub.release("get")
+        assert not (await asyncio.wait({slow}, timeout=0.1))[0]
+        one.stub.release("load")
+        assert [await slow, await quick] == ["a", "a"]
+        assert one.count("load") == 2
+
+    on_instance(test, tmp_path)
+
+
+@pytest.mark.parametrize("how", ["break", "cut"])
+def test_who_finds_a_forgotten_model_there_after_a_load_that_broke_off_is_answered(
+    tmp_path: Path, how: str
+) -> None:
+    async def test(one: Up) -> None:
+        await use(one, "a")
+        one.stub.forget(id_of(one, "a"))
+        one.stub.rule("get", "hang", times=1)
+        slow = one.begin("a")
+        await one.saw("get")
+        one.stub.rule("load", how, times=1)
+        assert isinstance(await failure(one.invoke("a")), ContainerLost)
+        one.stub.release("get")  # so it is told that the container has it
+        assert await slow == "a"
+        assert one.loaded() == ["a"]
+
+    on_instance(test, tmp_path)
+
+
 def test_a_models_own_404_is_handed_on(tmp_path: Path) -> None:
     async def test(one: Up) -> None:
         await use(one, "ab")

@@ -15,7 +15,7 @@ from endpoint.settings import EndpointSettings
 from tests.endpoint.containers.running import Stub, started
 from tests.endpoint.instances.clients import client_of, with_client
 
-SECONDS = 10.0  # for what comes
+SECONDS = 40.0  # for what comes
 SOON = 1.0  # for what never comes; a slow machine needs that to see it at all
 HTML = "<html>It works!</html>"
 SETTINGS = EndpointSettings(probe_interval_seconds=0.01, unhealthy_probes=3)

@@ -190,7 +190,7 @@ def test_room_that_a_failed_load_leaves_goes_to_who_waits_for_it(tmp_path: Path)
         assert (await failing).original_status == 0
         assert await waiting == "b"
 
-    on_instance(test, tmp_path, load_timeout_seconds=1.0)
+    on_instance(test, tmp_path, load_timeout_seconds=3.0)
 
 
 def test_one_that_the_container_does_not_let_go_is_passed_over(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_an_unload_that_hangs_is_given_up(tmp_path: Path) -> None:
         await use(one, "c")
         assert one.loaded() == ["a", "c"]
 
-    on_instance(test, tmp_path, stub={"room": 2}, unload_timeout_seconds=0.3)
+    on_instance(test, tmp_path, stub={"room": 2}, unload_timeout_seconds=2.0)
 
 
 def test_a_model_that_is_wanted_while_it_goes_comes_back(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_load_that_is_given_up_leaves_its_victim_as_it_should_be(tmp_path: Pat
         assert await wanted == "a"
         assert one.states() == {"a": "loaded", "b": "on_disk"}
 
-    on_instance(test, tmp_path, stub={"room": 1}, load_timeout_seconds=0.5)
+    on_instance(test, tmp_path, stub={"room": 1}, load_timeout_seconds=3.0)
 
 
 def test_models_are_unloaded_when_memory_is_over_the_threshold(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class Chaos:
         one.stub.release()
         for name in NAMES:
             says = self.upload_of(name)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     with suppress(*DOCUMENTED):
                         if await one.says(name) == says:

@@ -1,0 +1,1 @@
+"""CloudWatch, as much of it as answers what the metrics of endpoints are."""

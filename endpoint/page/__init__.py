@@ -1,0 +1,1 @@
+"""The page ``/ui``: its files, and the feed that tells it what changes."""
