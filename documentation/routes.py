@@ -41,7 +41,8 @@ _CONTAINER = {
     "DELETE /models/{name}": ("", "200 when its processes are gone", "404"),
     "POST /models/{name}/invoke": (
         "",
-        "what the model answers",
+        "what the model answers; if it had to be loaded for that, `X-Modelyard-Loading-Wait-Time` "
+        "says how many microseconds that took",
         "404, 406, 415, 500, 503, 504, 507",
     ),
     "POST /invocations": (

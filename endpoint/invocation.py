@@ -19,7 +19,7 @@ class Progress:
     instance: str = ""
     hit: bool | None = None
     waited_seconds: float = 0.0  # for the model to be downloaded and loaded
-    model_seconds: float = 0.0  # in the container, seen from here
+    model_seconds: float = 0.0  # in the container, seen from here, without what is told of a load
     serving: int = 0  # instances of the variant that took requests just then
 
 

@@ -16,10 +16,14 @@ from endpoint.instances.container_client import (
 )
 from endpoint.instances.models import Models
 from endpoint.instances.resident import Resident
-from endpoint.invocation import Invocation, Progress
+from endpoint.invocation import Headers, Invocation, Progress
 
 # A model that always answers 507 must not cost all others their places.
 _MOST_UNLOADED = 2
+
+# In microseconds, in an answer of our own container.
+_LOADING_WAIT_TIME = "x-modelyard-loading-wait-time"
+_MAX_DIGITS = 12
 
 
 class Exchange:
@@ -84,7 +88,9 @@ class Exchange:
 
     async def _send(self, model_id: str, invocation: Invocation, deadline: float) -> Answer:
         asked = self._client.invoke(model_id, invocation.headers, invocation.body, _left(deadline))
-        return await _timed(asked, invocation.progress)
+        answer = await _timed(asked, invocation.progress)
+        _note_return(answer, invocation.progress)
+        return answer
 
 
 async def _timed(asked: Awaitable[Answer], progress: Progress) -> Answer:
@@ -94,6 +100,26 @@ async def _timed(asked: Awaitable[Answer], progress: Progress) -> Answer:
         return await asked
     finally:
         progress.model_seconds += perf_counter() - begun
+
+
+def _note_return(answer: Answer, progress: Progress) -> None:
+    """Note the wait for a model that our own container had evicted by itself, and brought back.
+
+    Nobody else can tell: it has listed the model all the time.
+    """
+    waited_seconds = min(_told_wait(answer.headers), progress.model_seconds)
+    if waited_seconds:
+        progress.hit = False
+        progress.waited_seconds += waited_seconds
+        progress.model_seconds -= waited_seconds
+
+
+def _told_wait(headers: Headers) -> float:
+    """Seconds; 0.0 where the container does not tell."""
+    for name, value in headers:
+        if name.lower() == _LOADING_WAIT_TIME and value.isdecimal() and len(value) <= _MAX_DIGITS:
+            return int(value) / 1_000_000
+    return 0.0
 
 
 async def _ready(models: Models, resident: Resident, progress: Progress, deadline: float) -> None:

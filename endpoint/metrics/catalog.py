@@ -58,7 +58,9 @@ INVOCATION_MODEL_ERRORS = _of_invocations(
     "1 for a request whose model failed: no 2xx by its container, also when it was loaded; else 0",
 )
 MODEL_LATENCY = _of_invocations(
-    "ModelLatency", Unit.MICROSECONDS, "time from a request to its container to the answer"
+    "ModelLatency",
+    Unit.MICROSECONDS,
+    "time from a request to its container to the answer, less what it waited for its model there",
 )
 OVERHEAD_LATENCY = _of_invocations(
     "OverheadLatency",

@@ -39,6 +39,9 @@ log = logging.getLogger("modelyard.gateway")
 
 ROUTE = "/models/{name}/invoke"
 
+# Microseconds that a request waited until its model was in memory; a hot model's answer has none.
+LOADING_WAIT_TIME = "X-Modelyard-Loading-Wait-Time"
+
 # How often a request may find its model gone between two looks before that is called an error.
 _ATTEMPTS = 20
 
@@ -119,6 +122,7 @@ class Invocation:
         "_room_was_made",
         "_started",
         "_task",
+        "_waited_seconds",
     )  # fmt: skip
 
     def __init__(self, invoker: Invoker, request: HttpRequest, name: str, respond: Respond) -> None:
@@ -132,6 +136,7 @@ class Invocation:
         self._call: WorkerCall | None = None
         self._task: asyncio.Task[None] | None = None
         self._room_was_made = False
+        self._waited_seconds = 0.0
 
     @property
     def limit_seconds(self) -> float:
@@ -201,6 +206,9 @@ class Invocation:
         self._invoker.under_way.pop(self._key, None)
         response.route = ROUTE
         response.request_id = self._request_id
+        if self._waited_seconds:
+            microseconds = str(round(self._waited_seconds * 1_000_000))
+            response.headers.append((LOADING_WAIT_TIME, microseconds))
         self._respond(response)
 
     def _fail(self, error: ServerError) -> None:
@@ -244,7 +252,7 @@ class Invocation:
     async def _settle(self, trouble: Exception) -> None:
         """Return when another attempt makes sense. Raises why it does not."""
         if isinstance(trouble, Cold):
-            await self._invoker.control.ask(wire.Ensure(self._name))
+            await self._wait_for_the_model()
             return
         if isinstance(trouble, DeviceFull):
             await self._make_room(trouble)
@@ -253,6 +261,13 @@ class Invocation:
         assert isinstance(found, wire.FateFound)
         if found.problem is not None:
             raise ProblemError(found.problem)
+
+    async def _wait_for_the_model(self) -> None:
+        begun = time.monotonic()  # the loop's clock counts whole milliseconds
+        try:
+            await self._invoker.control.ask(wire.Ensure(self._name))
+        finally:
+            self._waited_seconds += time.monotonic() - begun
 
     async def _make_room(self, trouble: DeviceFull) -> None:
         """Have the controller free memory of the GPU, or raise what the model said."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from model_server.backoff import RETRY_FAILED_AFTER_SECONDS
+from model_server.gateway.invocation import LOADING_WAIT_TIME
 
 from ..contract.endpoint import Endpoint, assert_error
 from ..contract.polling import eventually
@@ -73,6 +74,13 @@ def test_an_evicted_model_is_listed_and_holds_nothing_until_it_is_asked_for(two:
     assert two.loads(first) == 2
     assert [two.state(name) for name in (first, second, third)] == ["READY", "READY", "EVICTED"]
     assert two.known(first)["evictions"] == 1
+
+
+def test_the_answer_tells_how_long_a_request_waited_for_a_return(two: Tight) -> None:
+    name = evicted(two)
+    answers = [two.endpoint.invoke(name) for _ in range(2)]
+    assert int(answers[0].headers[LOADING_WAIT_TIME]) > 0
+    assert LOADING_WAIT_TIME not in answers[1].headers
 
 
 def test_the_name_of_an_evicted_model_is_taken(two: Tight) -> None:

@@ -5,13 +5,15 @@
  * last are kept. So a page that is open for days does not grow.
  */
 
-import { Row } from "./row.js";
+import { Row, placeOf } from "./row.js";
 
 /** Events that are kept. */
 export const EVENTS = 500;
 /** An instance that has gone is shown for so long, in milliseconds. */
 export const FAREWELL = 8000;
 const LISTS = ["variants", "coming", "leaving"];
+
+const isLoaded = (model) => Number(model != null && placeOf(model) === "loaded");
 
 /** What an instance has, by target. `version` changes when what they hold in memory does. */
 class Held extends Map {
@@ -22,7 +24,7 @@ class Held extends Map {
   put(target, model) {
     const before = this.get(target);
     if ((before?.memory ?? 0) !== (model?.memory ?? 0)) this.version += 1;
-    this.loaded += (model?.state === "loaded") - (before?.state === "loaded");
+    this.loaded += isLoaded(model) - isLoaded(before);
     if (model === null) this.delete(target);
     else this.set(target, model);
   }

@@ -4,8 +4,12 @@
 const MEMORY = 30;
 // Of a shorter look there is no rate.
 const LEAST = 3;
-const NEAREST = ["loaded", "loading", "downloading", "unloading", "on_disk"];
+const NEAREST = ["loaded", "loading", "downloading", "evicted", "unloading", "on_disk"];
 const NAMES = { on_disk: "on disk" };
+
+/** Where a model is. The endpoint calls loaded, too, what its container evicted for a while. */
+export const placeOf = (model) =>
+  (model.state === "loaded" && model.memory === 0 ? "evicted" : model.state);
 
 /** Made when the model is first heard of. */
 export class Row {
@@ -47,7 +51,7 @@ export class Row {
   get distance() {
     let nearest = NEAREST.length;
     for (const model of this.places.values()) {
-      const distance = NEAREST.indexOf(model.state);
+      const distance = NEAREST.indexOf(placeOf(model));
       if (distance >= 0 && distance < nearest) nearest = distance;
     }
     return nearest;
@@ -57,7 +61,7 @@ export class Row {
   get stateText() {
     const state = this.state;
     let copies = 0;
-    for (const model of this.places.values()) if (model.state === state) copies += 1;
+    for (const model of this.places.values()) if (placeOf(model) === state) copies += 1;
     const name = NAMES[state] ?? state;
     return copies > 1 ? `${name} ×${copies}` : name;
   }

@@ -172,6 +172,19 @@ def test_a_model_that_its_container_lost_was_not_in_memory(yard: Yard) -> None:
     assert (hits.count, hits.total) == (2, 0)
 
 
+def test_a_model_that_its_container_brought_back_was_not_in_memory(yard: Yard) -> None:
+    yard.endpoint()
+    yard.invoke()
+    (stub,) = yard.stubs()
+    for told_wait in ("7", "9" * 12, "-3", "9" * 13, "now"):
+        stub.rule("invoke", "answer", headers={WAIT_HEADER: told_wait}, times=1)
+    assert int(asked(yard)[WAIT_HEADER]) == 7
+    assert 0 < int(asked(yard)[WAIT_HEADER]) < 10**9  # no longer than the request took
+    assert [asked(yard)[WAIT_HEADER] for _ in range(3)] == ["0", "0", "0"]
+    hits = whole(yard, catalog.MODEL_CACHE_HIT)
+    assert (hits.count, hits.total) == (6, 3)
+
+
 def test_each_variant_has_its_own(yard: Yard) -> None:
     yard.endpoint(yard.variant("v"), yard.variant("w"))
     for variant, count in (("v", 3), ("w", 2)):

@@ -73,6 +73,8 @@ def test_an_endpoint_its_instances_and_models(one: Served, window: Window) -> No
         made.put("a.tar.gz", memory=1536 * MIB, requests=2)
         made.put("b.tar.gz", state="loading")
         made.put("b.tar.gz", 1, state="on_disk")
+        made.put("c.tar.gz", memory=0)
+        made.put("c.tar.gz", 1, state="on_disk")
         made.count("a.tar.gz", 41, cold_starts=1, errors=2, latency_ms=latency(2.5, 80.0))
         made.event("evict", "c.tar.gz", instance="i-first", text="for a.tar.gz, which is hotter")
         made.event("load", "a.tar.gz", instance="i-first", seconds=0.0312)
@@ -86,13 +88,15 @@ def test_an_endpoint_its_instances_and_models(one: Served, window: Window) -> No
     window.shows(".card", "i-first", "serving", "Memory", "3 GiB of 4 GiB", "CPU 38 %", "4 running")
     window.shows(".card", "i-first", "1 model loaded")
     window.shows(".card", "GPU 0", "2 GiB of 16 GiB · 55 % busy")
-    window.settles(lambda: len(window.rows()) == 2)
+    window.settles(lambda: len(window.rows()) == 3)
     (a,) = [row for row in window.rows() if row["target"] == "a.tar.gz"]
     assert a["state"] == "loaded"
     assert (a["memory"], a["now"], a["invocations"]) == ("1.5 GiB", "2", "41")
     assert (a["cold"], a["errors"], a["p50"], a["p99"]) == ("1", "2", "2.5 ms", "80 ms")
     (b,) = [row for row in window.rows() if row["target"] == "b.tar.gz"]
     assert (b["state"], b["memory"]) == ("loading", NONE)
+    (c,) = [row for row in window.rows() if row["target"] == "c.tar.gz"]
+    assert c["state"] == "evicted"
     assert [text.split(".tar")[0][-1] for text in window.texts(".event")] == ["a", "c"]
     window.shows(".event", "evicted", "c.tar.gz", "for a.tar.gz, which is hotter")
     window.shows(".event", "loaded", "31 ms")
