@@ -104,7 +104,7 @@ def _run(asked: argparse.Namespace, prepared: Prepared) -> Run:
 
 
 def _listen(run: Run, senders: Senders, give_up_seconds: float) -> None:
-    """Until all is done. The first Ctrl-C ends it in order, the second at once."""
+    """Until all is done. The first Ctrl-C or SIGTERM ends it in order, the second at once."""
     listening = _Listening(run, senders, give_up_seconds)
     with _interrupts_counted() as interrupts:
         while senders.working:
@@ -113,20 +113,23 @@ def _listen(run: Run, senders: Senders, give_up_seconds: float) -> None:
                 run.notes.append("it was broken off: requests in flight are not counted")
                 break
             if interrupts and not listening.stopping:
-                listening.stop("it was stopped by Ctrl-C before its end")
+                name = signal.Signals(interrupts[0]).name
+                listening.stop(f"it was stopped by {name} before its end")
                 say("\nending: requests in flight are waited for; Ctrl-C again to leave at once")
     listening.progress.end()
 
 
 @contextmanager
 def _interrupts_counted() -> Iterator[list[int]]:
-    """No Ctrl-C comes in the middle of something: each is an entry of the list."""
+    """No Ctrl-C or SIGTERM comes in the middle of something: each is an entry of the list."""
     found: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: found.append(number))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: found.append(number)) for number in numbers]
     try:
         yield found
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 class _Listening:

@@ -190,19 +190,20 @@ def test_an_endpoint_that_is_deleted_meanwhile_ends_the_run_with_a_report() -> N
     assert "nobody was there to answer" in done.out
 
 
-def test_ctrl_c_ends_a_run_with_a_report(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_with_a_report(number: signal.Signals, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     with AwsLike(lambda number, model: OK) as aws:
         process = started(
             *("ep", "--url", aws.url, "--models", "a", "--duration", "1h", "--json", file)
         )
         until(lambda: aws.seen.total() >= 10, LIMIT_SECONDS)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 0, err
     found = json.loads(file.read_text())
     assert found["requests"] == found["answered"] == aws.seen.total()
-    assert "stopped by Ctrl-C" in out
+    assert f"stopped by {number.name}" in out
 
 
 def test_a_sender_that_dies_is_told(tmp_path: Path) -> None:
