@@ -6,6 +6,7 @@ import re
 
 from documentation.tables import code, table
 from endpoint.api import server, web_pages
+from endpoint.api.cloudwatch import cbor, protocols
 from model_server.gateway.gateway import _INVOCATIONS, _ROUTES
 
 _OF_MODELS = {
@@ -73,16 +74,21 @@ _ENDPOINT = {
         "waited for its model"
     ),
     "POST /": (
-        "the [control plane](../concepts/endpoint.md#what-is-there) and "
-        "[CloudWatch](../how-to/read-the-metrics.md), as AWS's SDKs ask them"
+        "the [control plane](../concepts/endpoint.md#what-is-there), in JSON, as AWS's SDKs ask "
+        "it; [CloudWatch](../how-to/read-the-metrics.md#with-boto3) as older SDKs do, in JSON or "
+        "with a form"
+    ),
+    f"POST {cbor.PREFIX}{{Operation}}": (
+        "[CloudWatch](../how-to/read-the-metrics.md#with-boto3) in CBOR, as newer SDKs ask it"
     ),
     "GET /status": (
         "[what is loaded where](status.md), and what happened lately: `?since=N` after event N; "
         "`?disk=1` with the models that are only on disk"
     ),
     "GET /metrics": "200, [Prometheus text](metrics.md#the-endpoint)",
+    "GET /": "302 to `/ui`, for browsers",
     "GET /ui": "[the page](../how-to/watch-an-endpoint.md)",
-    "GET /ui/feed": "what the page hears: server-sent events",
+    "GET /ui/feed": "what the page hears: [server-sent events](status.md#as-it-changes)",
     "GET /ui/{file}": "what the page loads",
     "GET /ping": "200 while the endpoint is up, for everybody",
 }
@@ -101,7 +107,7 @@ def of_container() -> str:
 
 def of_endpoint() -> str:
     """Every route of the endpoint; its modules' docstrings list them."""
-    listed = f"{server.__doc__}\n{web_pages.__doc__}"
+    listed = f"{server.__doc__}\n{protocols.__doc__}\n{web_pages.__doc__}"
     lines = re.findall(r"^ *([A-Z]+) +(/[\w{}/-]*)", listed, re.MULTILINE)
     _same({f"{method} {path}" for method, path in lines}, set(_ENDPOINT))
     return table(("request", "answer"), [(code(route), text) for route, text in _ENDPOINT.items()])

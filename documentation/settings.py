@@ -47,7 +47,7 @@ def _sections(kind: type[Any], headings: Mapping[str, str], column: str, names: 
             (
                 code(field.name),
                 _default(field.default),
-                ", ".join(map(code, names(field))),
+                "<br>".join(map(code, names(field))),
                 field.metadata["text"],
             )
             for field in members

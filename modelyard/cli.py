@@ -75,6 +75,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "up": (_of_extra("up", "aiohttp", "boto3"), "run an endpoint of many models, with an S3"),
     "down": (_of_extra("down", "aiohttp", "boto3"), "stop it"),
     "invoke": (_of_extra("invoke", "boto3"), "send a model of it a request"),
+    "status": (
+        _of_extra("status", "boto3", "rich"),
+        "show what an endpoint has loaded where, and what left memory",
+    ),
     "load-test": (
         _of_extra("load-test", "boto3"),
         "send an endpoint traffic, and report how it was answered",

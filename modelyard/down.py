@@ -17,7 +17,7 @@ from endpoint.settings import EndpointSettings
 from endpoint.state import StateError
 from modelyard.data_dir import DataDir, DataDirError
 from modelyard.own_s3 import OwnS3
-from modelyard.up import say
+from modelyard.say import say
 
 # Beyond what requests may take to finish, and then instances to stop.
 _GRACE_SECONDS = 30.0

@@ -12,7 +12,12 @@ from pathlib import Path
 from container.environment import option_name
 from endpoint.settings import EndpointSettings
 from modelyard.data_dir import DataDir, Running
-from modelyard.up_process import FAILED
+
+# How its last words are found in the log.
+FAILED = "modelyard up cannot start: "
+
+# In place of the URL of an S3.
+OWN_S3 = "own"
 
 # Python, its packages and an S3 start in some seconds; an older laptop may take a while.
 START_SECONDS = 120.0

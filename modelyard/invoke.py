@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from container.environment import current_environment
 from modelyard import aws
 from modelyard.address import RUNTIME_VARIABLE, NoEndpoint, address
-from modelyard.up import say
+from modelyard.say import say
 
 # Longer than an invoke may take, by default.
 _PATIENCE_SECONDS = 120.0

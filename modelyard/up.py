@@ -6,7 +6,6 @@ What a shell is to evaluate goes to standard output, and nothing else does.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
@@ -26,10 +25,10 @@ from modelyard import aws
 from modelyard.address import S3_VARIABLE
 from modelyard.data_dir import DataDir, DataDirError, Running
 from modelyard.endpoint_of_folder import EndpointFailed, FolderEndpoint, archives_in, name_of
-from modelyard.endpoint_process import START_SECONDS, DidNotStart, EndpointProcess
+from modelyard.endpoint_process import OWN_S3, START_SECONDS, DidNotStart, EndpointProcess
 from modelyard.ignored import ignored, ignored_s3
 from modelyard.own_s3 import OwnS3
-from modelyard.up_process import OWN_S3
+from modelyard.say import say
 
 
 class Failed(Exception):
@@ -67,11 +66,6 @@ def main(arguments: Sequence[str]) -> int:
     except (DataDirError, BotoCoreError) as error:
         say(f"modelyard up: {error}")
         return 2
-
-
-def say(text: str) -> None:
-    """Tell the user; standard output is for the shell."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,12 +27,8 @@ from endpoint.settings import EndpointSettings, SettingsError
 from endpoint.state import StateError
 from model_server import logs
 from modelyard.data_dir import DataDir, DataDirError, Running
+from modelyard.endpoint_process import FAILED, OWN_S3
 from modelyard.own_s3 import OwnS3
-
-# How the command finds it in the log.
-FAILED = "modelyard up cannot start: "
-
-OWN_S3 = "own"
 
 _FAILURES = (
     *(CannotListen, DataDirError, FleetError, LocalS3Error),

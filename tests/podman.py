@@ -106,14 +106,14 @@ def podman(directory: Path) -> Iterator[Podman]:
             stderr=log,
         )
     try:
-        if not eventually((directory / "podman.sock").exists, within_seconds=20):
+        if not eventually((directory / "podman.sock").exists, within_seconds=60):
             pytest.skip(f"podman does not start here: {(directory / 'log').read_text()[-500:]}")
         yield engine
     finally:
         with suppress(AssertionError):
             engine.run("rm", "--all", "--force", "--time", "0")
         service.terminate()
-        service.wait(20)
+        service.wait(60)
 
 
 def _install() -> None:

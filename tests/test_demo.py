@@ -58,7 +58,7 @@ class Demo:
 
     def nothing_left(self) -> bool:
         """Is everything gone, or goes within moments?"""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 40
         while self.running() and time.monotonic() < deadline:
             time.sleep(0.02)
         return not self.running()

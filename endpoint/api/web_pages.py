@@ -1,6 +1,7 @@
 """The page and what it loads, for browsers.
 
-GET /ui            the page; ``/`` leads there
+GET /              leads browsers to it
+GET /ui            the page
 GET /ui/feed       what there is and what changes, as server-sent events
 GET /ui/{file}     its files
 """

@@ -22,7 +22,7 @@ from modelyard.load_test.report_file import ReportFile
 from modelyard.load_test.senders import SenderFailed, Senders
 from modelyard.load_test.summary import one_line, summary
 from modelyard.load_test.tally import Tally
-from modelyard.up import say
+from modelyard.say import say
 
 _LISTEN_SECONDS = 0.2
 

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelyard import quantities
 from modelyard.address import RUNTIME_VARIABLE
-from modelyard.load_test import quantities
 from modelyard.trace_files import FORMATS
 
 DURATION_SECONDS = 30.0

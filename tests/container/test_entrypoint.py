@@ -42,7 +42,7 @@ def serve(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -136,7 +136,7 @@ def test_each_command_serves_until_it_is_told_to_stop(command: list[str]) -> Non
         try:
             assert eventually(lambda: answers(port))
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
         log.seek(0)
@@ -159,7 +159,7 @@ def test_port_0_picks_one_and_a_sigterm_at_once_still_ends_it() -> None:
     ) as process:
         assert eventually(lambda: bool(listening(process.pid)))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
 
 
 def listening(pid: int) -> set[str]:

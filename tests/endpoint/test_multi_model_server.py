@@ -254,9 +254,9 @@ def test_models_that_are_not_kept_leave_it_and_the_disk(yard: Yard) -> None:
     yard.endpoint(yard.variant(keeps=False))
     for name in "abca":
         assert yard.invoke(name, body=name).text == name
+    until(lambda: len(yard.events("delete")) == 4)
     until(lambda: [one["models"] for one in yard.instances()] == [[]])
     assert listed(yard) == [set()]
-    assert len(yard.events("delete")) == 4
 
 
 def test_capacity_goes_up_and_down_and_no_request_fails(yard: Yard) -> None:

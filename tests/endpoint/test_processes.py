@@ -411,7 +411,7 @@ def test_who_asks_while_proc_is_read_gets_a_later_reading(
     def waiting(path: str | Path) -> list[str]:
         readings.append(1)
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return listed(path)
 
     async def main() -> None:
@@ -441,7 +441,7 @@ def test_a_stop_does_not_wait_for_a_reading_of_memory(
 
     def waiting(pid: int) -> memory._Measured:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return measured(pid)
 
     async def main() -> None:

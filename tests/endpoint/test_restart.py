@@ -87,7 +87,7 @@ def test_instances_that_were_let_go_are_taken_over_with_their_models(tmp_path: P
 
 
 def test_copies_of_an_earlier_life_are_withdrawn(tmp_path: Path) -> None:
-    with Child(tmp_path, spill_requests=2, copy_idle_seconds=0.5) as child:
+    with Child(tmp_path, spill_requests=2, copy_idle_seconds=3.0) as child:
         child.add("m.tar.gz")
         child.endpoint(child.variant(instances=2))
         child.invoke()

@@ -49,7 +49,7 @@ class HttpServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._serve()))
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(60)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -187,4 +187,4 @@ def driver(directory: Path, *, cuda_visible: str | None = None) -> Iterator[Driv
         yield Driver(directory, process)
         assert process.stdin
         process.stdin.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0

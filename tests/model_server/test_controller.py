@@ -69,7 +69,7 @@ def test_both_signals_stop_and_a_second_one_harms_nobody(yard: Yard, number: int
     endpoint.loaded("echo")
     own.process.send_signal(number)
     own.process.send_signal(number)
-    assert own.process.wait(10) == 0
+    assert own.process.wait(60) == 0
     assert eventually(lambda: not own.processes())
 
 

@@ -241,7 +241,7 @@ def test_a_model_whose_files_are_back_comes_back_after_a_pause(two: Tight) -> No
     assert_error(two.endpoint.invoke(name), 503)  # not yet
     assert eventually(
         lambda: two.endpoint.invoke(name).status_code == 200,
-        within_seconds=RETRY_FAILED_AFTER_SECONDS + 10,
+        within_seconds=RETRY_FAILED_AFTER_SECONDS + 40,
     )
     assert two.state(name) == "READY"
 

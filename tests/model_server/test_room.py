@@ -304,5 +304,5 @@ def test_a_limit_that_is_none_is_told_and_nothing_starts(
     serve: Callable[..., OwnServer], models_dir: Path, limit: str
 ) -> None:
     own = serve(**QUICK, MODELYARD_MEMORY_LIMIT_BYTES=limit)
-    assert own.process.wait(20) != 0
+    assert own.process.wait(60) != 0
     assert "memory_limit_bytes" in own.log.read_text().lower()

@@ -345,7 +345,7 @@ def test_a_worker_that_cannot_be_replaced_is_missed_but_tried_again(here: Yarded
     (made / "broken").unlink()
     restored = eventually(
         lambda: len(inside.pids(endpoint, "failing")) == 2,
-        within_seconds=RETRY_FAILED_AFTER_SECONDS + 10,
+        within_seconds=RETRY_FAILED_AFTER_SECONDS + 40,
     )
     assert restored
     assert endpoint.invoke("failing").text == "ok"

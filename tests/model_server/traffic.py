@@ -42,7 +42,7 @@ class Traffic:
     ) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(60)
 
     def wait_for_more(self, count: int) -> None:
         """Wait until ``count`` more requests have succeeded."""

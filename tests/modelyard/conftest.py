@@ -40,7 +40,7 @@ def modelyard(tmp_path: Path) -> Modelyard:
             cwd=here,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=100,
             check=False,
         )
         assert list(temporary.iterdir()) == []

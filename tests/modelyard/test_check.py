@@ -262,7 +262,7 @@ def test_nothing_is_left_running_however_it_ends(number: signal.Signals, tmp_pat
     ) as process:
         assert eventually((tmp_path / "begun").exists)
         os.kill(process.pid, number)
-        _, complaints = process.communicate(timeout=50)
+        _, complaints = process.communicate(timeout=100)
     assert b"Traceback" not in complaints
     assert process.returncode in (128 + number, -number)
     assert eventually(lambda: not marked(f"CHECK_RUN={mark['CHECK_RUN']}"))

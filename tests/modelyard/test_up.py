@@ -73,7 +73,7 @@ class Shell:
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=100,
             check=False,
         )
 
@@ -123,7 +123,7 @@ class Shell:
     def kill(self) -> None:
         """What happens to an endpoint when memory runs out."""
         os.kill(self.running().pid, signal.SIGKILL)
-        assert self.data.wait_until_free(10)
+        assert self.data.wait_until_free(60)
 
 
 def exported(text: str) -> dict[str, str]:
@@ -170,7 +170,7 @@ def test_a_shell_that_evaluates_what_up_prints_has_a_boto3_that_works(shell: She
         cwd=shell.directory,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -342,7 +342,7 @@ def test_in_the_foreground_a_signal_stops_the_endpoint_and_its_instances(shell: 
     assert url == shell.running().url
     assert shell.run("invoke", "models", "echo.tar.gz", "--data", "1").stdout == "1"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=40)
+    process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     assert shell.processes() == []
 
@@ -352,7 +352,7 @@ def test_a_start_that_is_broken_off_leaves_nothing(shell: Shell) -> None:
     while not any(b"moto.server" in command_of(pid) for pid in shell.processes()):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=40)
+    process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     assert shell.processes() == []
 
@@ -363,7 +363,7 @@ def test_the_endpoint_of_a_killed_command_ends_in_order(shell: Shell) -> None:
     process.stdout.readline()
     process.kill()
     process.communicate()
-    assert shell.data.wait_until_free(20)
+    assert shell.data.wait_until_free(60)
     assert shell.data.last() is None
 
 
@@ -372,7 +372,7 @@ def test_the_command_ends_when_the_endpoint_is_taken_down(shell: Shell) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     assert shell.run("down").returncode == 0
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 0
 
 

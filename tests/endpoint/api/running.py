@@ -178,7 +178,7 @@ class RunningApi:
         self._ready: Future[int] = Future()
         self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))
         self._thread.start()
-        self.port = self._ready.result(10)
+        self.port = self._ready.result(60)
         self.url = f"http://127.0.0.1:{self.port}"
 
     async def _serve(self) -> None:
@@ -202,7 +202,7 @@ class RunningApi:
         for client in self._clients:
             client.close()
         self.loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def call(self, function: Callable[[], T]) -> T:
         """Call it in the server's thread."""
@@ -210,7 +210,7 @@ class RunningApi:
         async def do() -> T:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(do(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(do(), self.loop).result(60)
 
     def clear(self) -> None:
         """Forget everything, for the next test."""

@@ -80,7 +80,7 @@ def test_of_two_at_once_one_wins(api: RunningApi, sagemaker: Any) -> None:
         create = api.server._control_plane._operations["CreateModel"]
         return await asyncio.gather(create(model()), create(model()), return_exceptions=True)
 
-    created, refusal = asyncio.run_coroutine_threadsafe(create_both(), api.loop).result(10)
+    created, refusal = asyncio.run_coroutine_threadsafe(create_both(), api.loop).result(60)
     assert created == {"ModelArn": f"{ARN}model/m"}
     assert "already existing" in str(refusal)
 

@@ -258,8 +258,8 @@ def test_an_invoke_ends_when_its_client_leaves(api: RunningApi) -> None:
     api.backend.release = asyncio.Event()
     head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
     with connected(api, head.encode()):
-        assert api.backend.began.wait(10)
-    assert api.backend.over.wait(10)
+        assert api.backend.began.wait(60)
+    assert api.backend.over.wait(60)
     assert api.backend.ended == ["cancelled"]
 
 
@@ -281,15 +281,15 @@ def test_stopping_waits_for_requests_and_takes_no_more(tmp_path: Path) -> None:
         answers: list[int] = []
         client = threading.Thread(target=lambda: answers.append(ask(api, "POST", INVOKE)[0]))
         client.start()
-        assert api.backend.began.wait(10)
+        assert api.backend.began.wait(60)
         stopping = asyncio.run_coroutine_threadsafe(api.server.stop(20), api.loop)
         with pytest.raises(ConnectionRefusedError):
             while True:
                 ask(api, "GET", "/ping")
         assert not stopping.done()
         api.call(release.set)
-        stopping.result(10)
-        client.join(10)
+        stopping.result(60)
+        client.join(60)
         assert answers == [200]
     finally:
         api.close()
@@ -301,8 +301,8 @@ def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
         api.backend.release = asyncio.Event()
         head = f"POST {INVOKE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         with connected(api, head.encode()) as connection:
-            assert api.backend.began.wait(10)
-            asyncio.run_coroutine_threadsafe(api.server.stop(0.1), api.loop).result(10)
+            assert api.backend.began.wait(60)
+            asyncio.run_coroutine_threadsafe(api.server.stop(0.1), api.loop).result(60)
             assert all_of(connection) == b""
         assert api.backend.ended == ["cancelled"]
     finally:

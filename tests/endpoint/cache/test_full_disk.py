@@ -108,7 +108,7 @@ def test_one_that_finds_the_disk_full_of_models_in_use_waits(small_disk: Path) -
         assert not waiting.done()
         users.busy = set()
         cache.touch(id_of(1))
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
         assert targets(cache) == ["2.tar.gz"]
         await cache.close()
 

@@ -60,7 +60,7 @@ def with_own_serve(tmp_path: Path, code: str) -> Mapping[str, str]:
 
 async def printed(container: DockerContainer, words: str) -> str:
     """The end of its output, once these words are in it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while words not in (found := await container.last_words()):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
     return found
@@ -241,7 +241,7 @@ def test_a_look_that_fails_in_any_way_is_told_and_the_next_one_sees_the_end(
         monkeypatch.setattr(docker_watch, "_running", failing)
         variables = with_own_serve(tmp_path, "exit 3")
         container = await fleet.start(instance(tmp_path, environment=variables))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await container.ended() == "exited with code 3"
         assert "cannot be looked at" in caplog.text
         await container.stop(5)

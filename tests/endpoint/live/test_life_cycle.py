@@ -92,7 +92,7 @@ def waits(yard: Yard) -> bool:
 def test_a_container_that_never_becomes_healthy_is_the_reason_why_an_endpoint_failed(
     tmp_path: Path, variables: dict[str, str], reason: str
 ) -> None:
-    with Yard(tmp_path, start_timeout_seconds=1.0) as yard:
+    with Yard(tmp_path, start_timeout_seconds=4.0) as yard:
         yard.create(yard.variant(variables=variables))
         with pytest.raises(WaiterError, match="Failed"):
             yard.wait("endpoint_in_service")

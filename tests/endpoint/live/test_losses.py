@@ -74,7 +74,7 @@ def test_requests_that_no_instance_takes_in_time_are_told_that_the_service_is_un
 ) -> None:
     blocked = tmp_path / "blocked"
     command = f"sh -c 'test ! -e {blocked} && exec $0 \"$@\"' {STUBS['local_command']}"
-    with Yard(tmp_path, local_command=command, invoke_timeout_seconds=1.0) as yard:
+    with Yard(tmp_path, local_command=command, invoke_timeout_seconds=5.0) as yard:
         filled(yard, instances=1)
         blocked.touch()
         os.kill(yard.processes()[0], signal.SIGKILL)
@@ -149,6 +149,7 @@ def test_a_request_that_kills_its_containers_is_given_up_and_they_come_back(yard
     code, message = yard.code(yard.invoke)
     assert code == "ModelError"
     assert "could not get a response" in message
+    until(lambda: len(yard.events("instance_lost")) == 4)
     until(lambda: [one["state"] for one in yard.instances()] == ["serving"] * 2)
     assert len(yard.events("instance_lost")) == 4
     assert yard.status() == "InService"

@@ -28,7 +28,7 @@ def test_under_light_traffic_each_model_is_on_one_instance_and_all_instances_hav
 
 
 def test_a_hot_model_gets_a_copy_which_is_withdrawn_when_it_has_cooled(tmp_path: Path) -> None:
-    with Yard(tmp_path, spill_requests=4, copy_idle_seconds=0.5) as yard:
+    with Yard(tmp_path, spill_requests=4, copy_idle_seconds=3.0) as yard:
         yard.add("m.tar.gz")
         yard.endpoint(yard.variant(instances=2))
         yard.invoke()

@@ -91,7 +91,7 @@ def test_a_large_object_comes_in_parts_some_at_once_over_few_connections(
     def meet(asked: str | None) -> None:
         if len(s3.ranges) > 1:
             second.set()
-        assert second.wait(10)
+        assert second.wait(60)
 
     s3.before_get = meet
     fetch(s3, large, tmp_path / "model")
@@ -109,7 +109,7 @@ def test_no_more_than_the_window_is_downloaded_while_the_extraction_waits(
 
     def room(size: int) -> None:
         if not asked:
-            assert second.wait(10)
+            assert second.wait(60)
         asked.append(len(s3.ranges))
 
     fetch(s3, large, tmp_path / "model", room)
@@ -258,7 +258,7 @@ def test_a_cancelled_extraction_ends_at_once_and_leaves_nothing(
         async with stores(s3) as opened:
             info = await opened.head(s3.info_url("a.tar.gz"))
             task = asyncio.create_task(opened.extract(info, target, LIMITS, no_limit))
-            assert await asyncio.to_thread(s3.stalled.wait, 10)
+            assert await asyncio.to_thread(s3.stalled.wait, 60)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 async with asyncio.timeout(60):
@@ -281,7 +281,7 @@ def test_closing_ends_what_is_being_extracted(s3: S3, large: bytes, tmp_path: Pa
         async with stores(s3) as opened:
             info = await opened.head(s3.info_url("a.tar.gz"))
             task = asyncio.create_task(opened.extract(info, target, LIMITS, no_limit))
-            assert await asyncio.to_thread(s3.stalled.wait, 10)
+            assert await asyncio.to_thread(s3.stalled.wait, 60)
             await opened.close()
             with pytest.raises(StoreUnavailable, match="stopping"):
                 await task
@@ -298,7 +298,7 @@ def test_cancelled_before_its_turn_an_extraction_never_starts(s3: S3, tmp_path: 
     go_on = threading.Event()
 
     def wait(size: int) -> None:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     async def cancelled() -> None:
         async with stores(s3) as opened:

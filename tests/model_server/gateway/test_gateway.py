@@ -23,7 +23,7 @@ from model_server.wire import PREFIX, ReplyHead, frame_head
 from ..yard_parts import run, until
 
 Answer = Callable[["Surroundings", asyncio.StreamWriter, bytes], Awaitable[None]]
-LIMIT_SECONDS = 0.5
+LIMIT_SECONDS = 2.0
 
 
 @dataclass
@@ -146,7 +146,7 @@ async def hang_up(_: Surroundings, writer: asyncio.StreamWriter, body: bytes) ->
 
 
 async def hang(_: Surroundings, writer: asyncio.StreamWriter, body: bytes) -> None:
-    await asyncio.sleep(LIMIT_SECONDS * 4)
+    await asyncio.sleep(LIMIT_SECONDS * 2)
 
 
 async def hang_up_once(around: Surroundings, writer: asyncio.StreamWriter, body: bytes) -> None:
@@ -192,7 +192,7 @@ def test_why_a_model_cannot_be_made_hot_is_the_answer(place: RunDir) -> None:
             around.ensured = lambda: wire.Failed(Problem(507, "X", "too large", 2.5))
             response = await around.invoke()
             assert problem(response) == (507, "too large")
-            assert response.headers == [("Retry-After", "3")]
+            assert ("Retry-After", "3") in response.headers
 
     run(work())
 
@@ -245,7 +245,7 @@ def test_an_answer_that_does_not_come_is_504(place: RunDir) -> None:
     async def work() -> None:
         async with surroundings(place, hang) as around:
             status, message = problem(await around.invoke())
-            assert status == 504 and "0.5 seconds" in message
+            assert status == 504 and "2 seconds" in message
 
     run(work())
 

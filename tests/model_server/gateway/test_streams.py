@@ -61,7 +61,7 @@ def settled(read: Callable[[], Any], *, for_seconds: float = 0.5) -> Any:
             last, since = now, time.monotonic()
         return time.monotonic() - since > for_seconds
 
-    assert eventually(unchanged, within_seconds=20)
+    assert eventually(unchanged, within_seconds=60)
     return last
 
 
@@ -276,22 +276,22 @@ def test_a_stream_may_take_longer_than_the_time_limit_if_its_chunks_do_not(
     here: Yarded,
 ) -> None:
     own, endpoint = here
-    name = load(endpoint, own, BEHAVIOUR, "request_timeout_seconds = 0.8")
+    name = load(endpoint, own, BEHAVIOUR, "request_timeout_seconds = 3")
     began = time.monotonic()
-    steps = [step for number in range(8) for step in (f"{number}", {"sleep": 0.25})]
+    steps = [step for number in range(8) for step in (f"{number}", {"sleep": 0.5})]
     assert endpoint.invoke(name, order(*steps)).text == "01234567"
-    assert time.monotonic() - began > 1.6
+    assert time.monotonic() - began > 3
 
 
 def test_the_time_limit_does_not_run_while_the_client_reads_slowly(here: Yarded) -> None:
     own, endpoint = here
-    name = load(endpoint, own, BEHAVIOUR, "request_timeout_seconds = 0.5")
+    name = load(endpoint, own, BEHAVIOUR, "request_timeout_seconds = 2")
     before = inside.pids(endpoint, name)
     with closing(Streaming(own, slow=True)) as reading:
         reading.ask(name, order({"bytes": MIB, "times": 16}))
         began = time.monotonic()
         reading.head()
-        assert eventually(lambda: time.monotonic() - began > 1.5)
+        assert eventually(lambda: time.monotonic() - began > 4)
         assert len(reading.chunks()) == 16 * MIB
     assert inside.pids(endpoint, name) == before
 
@@ -300,7 +300,7 @@ def test_a_stream_that_stalls_over_the_time_limit_is_cut_and_its_process_replace
     here: Yarded, opened: Streaming, tmp_path: Path
 ) -> None:
     own, endpoint = here
-    name = load(endpoint, own, BEHAVIOUR, "request_timeout_seconds = 0.5")
+    name = load(endpoint, own, BEHAVIOUR, "request_timeout_seconds = 1.5")
     before = inside.pids(endpoint, name)
     opened.ask(name, order("one", {"wait": tmp_path / "never"}))
     opened.head()
@@ -309,7 +309,7 @@ def test_a_stream_that_stalls_over_the_time_limit_is_cut_and_its_process_replace
         opened.chunk()
     assert endpoint.invoke(name, order("x")).text == "x"
     assert inside.pids(endpoint, name).isdisjoint(before)
-    assert "the request took more than 0.5 seconds" in own.log.read_text()
+    assert "the request took more than 1.5 seconds" in own.log.read_text()
 
 
 def test_an_unload_waits_for_the_end_of_a_stream(

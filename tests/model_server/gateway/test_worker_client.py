@@ -46,7 +46,7 @@ class HandWritten:
     def close(self) -> None:
         self.listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_a_reply_that_does_not_come_in_time_is_a_timeout(
 
     def stall(connection: socket.socket) -> None:
         connection.sendall(PARTIAL[:sent])
-        done.wait(10)
+        done.wait(60)
 
     server.serve(stall)
     with pytest.raises(TimeoutError):

@@ -169,7 +169,7 @@ def test_waiting_for_a_group_that_stays_ends_at_the_limit() -> None:
         with group() as leader:
             began = time.monotonic()
             await group_is_gone(leader.pid, limit_seconds=0.05)
-            assert 0.05 <= time.monotonic() - began < 2
+            assert 0.05 <= time.monotonic() - began < 20
             kill(leader.pid)
             await until(lambda: len(adopted) == 2)
 

@@ -92,6 +92,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_closing_the_lifeline_kills_the_others_and_not_the_holder() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CLOSES], capture_output=True, check=False, timeout=20
+        [sys.executable, "-c", CLOSES], capture_output=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, b"-9\n")

@@ -263,7 +263,7 @@ def test_a_batch_waits_for_more_until_it_is_full(bench: Bench) -> None:
         bench.ask(b"%d" % number)
     assert [body for _, body in bench.answers()] == [b"0", b"1", b"2"]
     bench.far_leash.close()
-    loop.join(10)
+    loop.join(60)
     assert model.seen == [[b"0", b"1", b"2"]]
 
 
@@ -273,7 +273,7 @@ def test_a_batch_does_not_wait_when_the_worker_is_to_leave(bench: Bench) -> None
     loop.start()
     bench.ask(b"alone")
     bench.far_leash.close()
-    loop.join(10)
+    loop.join(60)
     assert not loop.is_alive()
     assert model.seen == [[b"alone"]]
     assert bench.answers()[0][1] == b"alone"
@@ -324,7 +324,7 @@ def test_a_client_that_does_not_read_delays_no_other_of_its_batch(bench: Bench) 
     assert len(whole(reads)) > 8_000_000
     assert made.count("reads") == 40 and "stalled" not in made
     assert len(whole(stalled)) > 8_000_000
-    worker.join(10)
+    worker.join(60)
     assert not worker.is_alive()
     assert made.count("stalled") == 40
 
@@ -351,7 +351,7 @@ def test_a_client_that_leaves_without_reading_ends_its_stream(bench: Bench) -> N
         assert second.recv(100_000)
     assert closed == ["a"]
     second.close()
-    worker.join(10)
+    worker.join(60)
     assert closed == ["a", "b"]
 
 

@@ -80,7 +80,7 @@ def zygote(tmp_path: Path, framework: str = "python") -> Iterator[Spoken]:
             yield Spoken(process, channel, lifeline)
         finally:
             lifeline.close()
-            process.wait(10)
+            process.wait(60)
 
 
 def test_it_says_when_it_is_warm_and_what_it_holds(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_it_leaves_when_the_channel_is_closed_and_its_workers_stay(tmp_path: Pat
         with leash:
             assert isinstance(wire.decode_worker_message(leash.recv(1 << 16)), wire.WorkerReady)
             spoken.channel.close()
-            assert spoken.process.wait(10) == 0
+            assert spoken.process.wait(60) == 0
             assert is_running(forked.pid)
         assert eventually(lambda: not is_running(forked.pid))
 

@@ -109,7 +109,7 @@ def test_a_model_computes_with_its_number_of_threads(
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == threads - 1
