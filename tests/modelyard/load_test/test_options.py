@@ -6,7 +6,8 @@ import argparse
 
 import pytest
 
-from modelyard.load_test import options, quantities
+from modelyard import quantities
+from modelyard.load_test import options
 
 
 @pytest.mark.parametrize(
