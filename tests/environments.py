@@ -21,6 +21,11 @@ from model_server.settings import Settings
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".environments"
 BUILD_SECONDS = 600.0
+
+# The SageMaker SDKs, with what runs their notebooks.
+SAGEMAKER_2 = ("sagemaker==2.257.7", "ipykernel==7.4.0")
+SAGEMAKER_3 = ("sagemaker-core==2.27.0", "ipykernel==7.4.0")
+
 MAX_BYTES = 8 << 30  # older ones go: each change of the server's own packages makes new ones
 
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from modelyard.status import words
+from modelyard.status import departures, words
 from modelyard.status.picture import Endpoint, Model, Piece, Variant
 from modelyard.status.words import Bar, Name, Parts
 
 _BAR = 8
 _NARROW, _WIDE = 76, 100
-_LEFT = {
-    "evict": "evicted",
-    "park": "parked",
-    "unload": "unloaded",
-    "load_failed": "load failed",
-    "instance_lost": "instance lost",
-}
 _GOOD = frozenset({"InService", "serving"})
 _BAD = frozenset({"Failed", "UpdateRollbackFailed", "lost"})
 _INDENT = 2
@@ -31,12 +23,13 @@ _INDENT = 2
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How wide lines may be, and how many there are for what may be long."""
+    """How wide lines may be, and how many there are for what may be long; of each reason, too."""
 
     width: int
     models: int
     events: int
     instances: int = 16
+    reasons: int = 3
 
 
 def drawn(endpoints: Sequence[Endpoint], now: float, room: Room) -> RenderableType:
@@ -50,7 +43,9 @@ def drawn(endpoints: Sequence[Endpoint], now: float, room: Room) -> RenderableTy
         parts.append(_heading(endpoint))
         parts += [_indented(Group(*_variant(one, now, room))) for one in endpoint.variants]
         if room.events and endpoint.departures:
-            parts.append(_indented(_departures(endpoint.departures, room.events)))
+            shown = endpoint.departures[: room.events]
+            lines = departures.drawn(shown, room.width - _INDENT, room.reasons)
+            parts.append(_indented(Group(*lines)))
     return Group(*parts)
 
 
@@ -77,7 +72,7 @@ def _variant(variant: Variant, now: float, room: Room) -> Iterator[RenderableTyp
     ):
         if models:
             yield Text()
-            yield _models(title, models, columns, now)
+            yield _models(title, models, [one for one in columns if room.width >= one.least], now)
 
 
 def _totals(variant: Variant) -> Iterator[RenderableType]:
@@ -189,6 +184,15 @@ def _percent(value: float | None) -> str:
 _Cell = Callable[[Model, float], str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What is told of models; a terminal narrower than ``least`` has room for names instead."""
+
+    title: str
+    cell: _Cell
+    least: int = 0
+
+
 def _lately(model: Model, key: str, quantile: str) -> str:
     found = model.figures.get(key)
     return words.milliseconds(found[quantile] if found else None)
@@ -207,30 +211,31 @@ def _where(model: Model, now: float) -> str:
     return "not loaded"
 
 
-_RATE: tuple[str, _Cell] = ("per s", lambda model, now: words.rate(model.per_second))
-_INVOKES: tuple[str, _Cell] = ("invokes", lambda model, now: f"{model.invocations:,}")
-_MEMORY: tuple[str, _Cell] = ("memory", lambda model, now: words.shown_bytes(model.memory))
-_USED: tuple[str, _Cell] = ("used", _idle)
-_STATE: tuple[str, _Cell] = ("state", _where)
+_RATE = _Column("per s", lambda model, now: words.rate(model.per_second))
+_INVOKES = _Column("invokes", lambda model, now: f"{model.invocations:,}")
 
-_HOTTEST: tuple[tuple[str, _Cell], ...] = (
-    _STATE,
+_HOTTEST = (
+    _Column("state", _where, _WIDE),
     _RATE,
     _INVOKES,
-    ("p50", lambda model, now: _lately(model, "latency_ms", "p50")),
-    ("p99", lambda model, now: _lately(model, "latency_ms", "p99")),
-    ("cold", lambda model, now: f"{model.figures.get('cold_starts', 0):,}"),
-    ("failed", lambda model, now: f"{model.figures.get('errors', 0):,}"),
+    _Column("p50", lambda model, now: _lately(model, "latency_ms", "p50")),
+    _Column("p99", lambda model, now: _lately(model, "latency_ms", "p99"), _NARROW),
+    _Column("cold", lambda model, now: f"{model.figures.get('cold_starts', 0):,}", _NARROW),
+    _Column("failed", lambda model, now: f"{model.figures.get('errors', 0):,}"),
 )
-_COLDEST = (_USED, _INVOKES, _MEMORY)
-_COMING: tuple[tuple[str, _Cell], ...] = (
-    _STATE,
-    ("waiting", lambda model, now: f"{model.waiting:,}"),
+_COLDEST = (
+    _Column("used", _idle),
+    _INVOKES,
+    _Column("memory", lambda model, now: words.shown_bytes(model.memory)),
+)
+_COMING = (
+    _Column("state", _where),
+    _Column("waiting", lambda model, now: f"{model.waiting:,}"),
 )
 
 
 def _models(
-    title: str, models: Sequence[Model], columns: Sequence[tuple[str, _Cell]], now: float
+    title: str, models: Sequence[Model], columns: Sequence[_Column], now: float
 ) -> RenderableType:
     # There is no rate before there were two looks.
     shown = [
@@ -239,35 +244,14 @@ def _models(
         if column is not _RATE or any(model.per_second is not None for model in models)
     ]
     table = _table(title)
-    for name, _ in shown:
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    for model in models:
-        table.add_row(Name(model.target), *(cell(model, now) for _, cell in shown))
+    for column in shown:
+        justify: JustifyMethod = "left" if column.title == "state" else "right"
+        table.add_column(column.title, justify=justify, no_wrap=True)
+    targets = [model.target for model in models]
+    for model, shared in zip(models, words.shared(targets), strict=True):
+        name = Name(model.target, shared=shared)
+        table.add_row(name, *(column.cell(model, now) for column in shown))
     return table
-
-
-# --- what left ----------------------------------------------------------------------------------
-
-
-def _departures(events: Sequence[Piece], count: int) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=2)
-    table.add_column(ratio=3)
-    for event in events[:count]:
-        kind = str(event.get("kind"))
-        table.add_row(
-            _clock(event.get("time", 0.0)),
-            Text(_LEFT.get(kind, kind), "red" if kind in ("load_failed", "instance_lost") else ""),
-            Name(str(event.get("target") or event.get("instance", ""))),
-            Text(words.plain(str(event.get("text", ""))), "dim"),
-        )
-    return Group(Text(), Text("left memory last", "dim"), table)
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%H:%M:%S")
 
 
 # --- parts --------------------------------------------------------------------------------------

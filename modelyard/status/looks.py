@@ -15,6 +15,7 @@ from modelyard.status.source import Document
 from modelyard.status.words import plain
 
 _LINES = 5
+_REASON_LINES = 3
 
 # Lengths of lists that are tried where all is to fit into a screen.
 _LENGTHS = (30, 20, 15, 10, 8, 6, 5, 4, 3, 2, 1, 0)
@@ -58,7 +59,7 @@ class Looks:
 
     def drawn(self, document: Document, before: Document | None) -> RenderableType:
         """For people."""
-        return self._drawn(document, before, _LINES)
+        return self._drawn(document, before, _LINES, _REASON_LINES)
 
     def fitted(self, document: Document, before: Document | None, height: int) -> RenderableType:
         """The same, with lists as long as there are lines for."""
@@ -68,13 +69,16 @@ class Looks:
         return drawn
 
     def _lengths(self, document: Document, before: Document | None) -> Iterator[RenderableType]:
-        return (self._drawn(document, before, length) for length in _LENGTHS)
+        return (self._drawn(document, before, length, 1) for length in _LENGTHS)
 
-    def _drawn(self, document: Document, before: Document | None, length: int) -> RenderableType:
+    def _drawn(
+        self, document: Document, before: Document | None, length: int, reasons: int
+    ) -> RenderableType:
         room = Room(
             width=self.console.width,
             models=length if self._models is None else self._models,
             events=length if self._events is None else self._events,
+            reasons=reasons,
         )
         found = picture.endpoints(document, self._endpoint, before)
         return drawing.drawn(found, document.get("time", 0.0), room)

@@ -5,6 +5,7 @@ Keys that a document does not have are nothing that is known.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,13 +99,26 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Departure:
+    """What became of a model or an instance: the event of the last time, and how often it was."""
+
+    event: Piece
+    times: int
+
+    @property
+    def name(self) -> str:
+        """Of the model, else of the instance."""
+        return str(self.event.get("target") or self.event.get("instance", ""))
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint; ``departures`` are events, the newest first."""
+    """An endpoint; of ``departures`` the newest come first."""
 
     name: str
     status: str
     variants: Sequence[Variant]
-    departures: Sequence[Piece]
+    departures: Sequence[Departure]
 
 
 def endpoints(document: Piece, name: str | None, before: Piece | None = None) -> list[Endpoint]:
@@ -165,12 +179,17 @@ def _models(endpoint: str, variant: Piece, rates: _Rates) -> list[Model]:
     return list(found.values())
 
 
-def _departures(document: Piece, endpoint: str) -> list[Piece]:
-    return [
-        event
-        for event in reversed(document.get("events", ()))
-        if event.get("kind") in _DEPARTURES and event.get("endpoint") == endpoint
-    ]
+def _departures(document: Piece, endpoint: str) -> list[Departure]:
+    """Each once: a model that fails again and again hides nothing else."""
+    last: dict[tuple[str, ...], Piece] = {}
+    times: Counter[tuple[str, ...]] = Counter()
+    for event in reversed(document.get("events", ())):
+        if event.get("kind") in _DEPARTURES and event.get("endpoint") == endpoint:
+            parts = [event["kind"], event.get("variant"), Departure(event, 1).name]
+            key = tuple(map(str, parts))
+            last.setdefault(key, event)
+            times[key] += 1
+    return [Departure(event, times[key]) for key, event in last.items()]
 
 
 def _in_memory(place: Piece) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from os.path import commonprefix
+
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
@@ -67,13 +70,33 @@ def ago(seconds: float | None) -> str:
     return "now"
 
 
-class Name:
-    """A name that is cut in the middle where there is no room: models differ at either end."""
+def shared(names: Sequence[str]) -> list[tuple[int, int]]:
+    """How many letters each has in common with another one: at its beginning, and at its end."""
+    backwards = [name[::-1] for name in names]
+    return [
+        (_in_common(number, names), _in_common(number, backwards)) for number in range(len(names))
+    ]
 
-    def __init__(self, name: str, style: str = "", least: int = 12) -> None:
+
+def _in_common(number: int, names: Sequence[str]) -> int:
+    others = (*names[:number], *names[number + 1 :])
+    letters = (commonprefix([names[number], other]) for other in others)  # noqa: RUF071  # not paths
+    return max(map(len, letters), default=0)
+
+
+class Name:
+    """A name that is cut in the middle where there is no room.
+
+    If it can, it keeps as much of its beginning, or of its end, as no other has.
+    """
+
+    def __init__(
+        self, name: str, style: str = "", least: int = 12, shared: tuple[int, int] = (0, 0)
+    ) -> None:
         self._name = plain(name)
         self._style = style
         self._least = least
+        self._shared = shared
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The name in the width that there is."""
@@ -81,18 +104,46 @@ class Name:
         if text.cell_len <= options.max_width:
             yield text
             return
-        mark = "…" if can_draw(console) else "~"
-        room = max(options.max_width - 1, 0)
-        front = text.copy()
-        front.truncate((room + 1) // 2)
-        back = Text("".join(reversed(self._name)))
-        back.truncate(room // 2)
-        yield Text(f"{front.plain}{mark}{back.plain[::-1]}", self._style, no_wrap=True)
+        front, back = self._ends(max(options.max_width - 1, 0))
+        yield Text(f"{front}{_mark(console)}{back}", self._style, no_wrap=True)
+
+    def _ends(self, room: int) -> tuple[str, str]:
+        """What is kept."""
+        begins, ends = (letters + 1 for letters in self._shared)
+        half = (room + 1) // 2
+        if begins <= room:
+            half = max(half, begins)
+        elif ends <= room:
+            half = min(half, room - ends)
+        front, back = Text(self._name), Text(self._name[::-1])
+        front.truncate(half)
+        back.truncate(room - half)
+        return front.plain, back.plain[::-1]
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """From the least that is readable to the whole."""
         width = Text(self._name).cell_len
         return Measurement(min(width, self._least), max(width, 1)).clamp(1, options.max_width)
+
+
+class Reason:
+    """Words of others in so many lines at most."""
+
+    def __init__(self, text: str, lines: int) -> None:
+        self._text = plain(text)
+        self._lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As much as there is room for, with a mark where more would follow."""
+        found = Text(self._text).wrap(console, options.max_width)
+        lines = [line.plain.rstrip() for line in found]
+        last = Text(" ".join(lines[self._lines - 1 :]))
+        if len(lines) > self._lines:
+            last.truncate(options.max_width - 1)
+            last.append(_mark(console))
+        for line in (*map(Text, lines[: self._lines - 1]), last):
+            line.stylize("dim")
+            yield line
 
 
 class Parts:
@@ -137,6 +188,11 @@ class Bar:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """Always the same, while there is room."""
         return Measurement(min(4, self._width), self._width).with_maximum(options.max_width)
+
+
+def _mark(console: Console) -> str:
+    """Stands for what was cut."""
+    return "…" if can_draw(console) else "~"
 
 
 def can_draw(console: Console) -> bool:

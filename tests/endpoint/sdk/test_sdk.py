@@ -12,7 +12,7 @@ import pytest
 
 from examples.archives import pack
 from tests.endpoint.yard import SERVE, Yard
-from tests.environments import interpreter
+from tests.environments import SAGEMAKER_2, SAGEMAKER_3, interpreter
 
 PROGRAMS = Path(__file__).parent
 SECONDS = 120
@@ -49,7 +49,7 @@ def said(program: str, python: str, directory: Path, s3_url: str, bucket: str) -
 def test_multi_data_model_of_sagemaker_2_deploys_adds_predicts_and_deletes(
     tmp_path: Path, s3_url: str
 ) -> None:
-    python = interpreter("sagemaker==2.257.7")
+    python = interpreter(*SAGEMAKER_2)
     found = said("version_2.py", python, tmp_path, s3_url, "version-2")
     assert found == {"answer": ["setosa"], "listed": ["iris.tar.gz"]}
 
@@ -59,6 +59,6 @@ def test_multi_data_model_of_sagemaker_2_deploys_adds_predicts_and_deletes(
 def test_resources_of_sagemaker_3_create_invoke_list_and_delete(
     tmp_path: Path, s3_url: str
 ) -> None:
-    python = interpreter("sagemaker-core==2.27.0")
+    python = interpreter(*SAGEMAKER_3)
     found = said("version_3.py", python, tmp_path, s3_url, "version-3")
     assert found == {"answer": ["setosa"], "listed": ["sdk3"]}

@@ -125,6 +125,37 @@ def test_names_give_way_before_numbers(width: int) -> None:
         assert part in text
 
 
+def test_a_narrow_terminal_has_room_for_names_instead_of_less_important_figures() -> None:
+    name = "customers/0001/churn.tar.gz"
+    asked = {name: figures(3, latency_ms=lately(2, 80))}
+    one = document(variant(instance(place(name)), models=asked))
+    heads = {width: shown(one, width).partition("hottest")[2].split() for width in (60, 80, 100)}
+    assert heads[60][:4] == ["invokes", "p50", "failed", name]
+    assert heads[80][:6] == ["invokes", "p50", "p99", "cold", "failed", name]
+    assert heads[100][:7] == ["state", "invokes", "p50", "p99", "cold", "failed", name]
+
+
+def test_names_in_a_list_stay_different() -> None:
+    names = [f"customers/customer-{number:04}-churn-prediction.tar.gz" for number in (1, 2, 10, 11)]
+    asked = {name: figures() for name in (*names, "other.tar.gz")}
+    text = shown(document(variant(models=asked)), 60)
+    for number in (1, 2, 10, 11):
+        assert f"customers/customer-{number:04}" in text
+
+
+def test_reasons_that_are_long_or_told_often_leave_room_for_others() -> None:
+    long = event("load_failed", "bad.tar.gz", text="it cannot be served " * 100)
+    events = (event("evict", "a.tar.gz", text="for b.tar.gz"), *([long] * 30))
+    found = document(variant(), events=events)
+    for reasons in (1, 3):
+        _, _, text = shown(found, 60, reasons=reasons).partition("left memory last\n")
+        first, *reason, last = text.splitlines()
+        assert first.split()[1:] == ["load", "failed", "x30", "bad.tar.gz"]
+        assert len(reason) == reasons
+        assert reason[-1].endswith("…")
+        assert last.split()[1:] == ["evicted", "a.tar.gz", "for", "b.tar.gz"]
+
+
 def test_a_terminal_of_ascii_gets_ascii_bars() -> None:
     text = shown(full(), 100, "ascii")
     assert "##......" in text
@@ -168,6 +199,20 @@ def test_names_are_cut_in_the_middle(name: str, width: int, text: str) -> None:
     front, _, back = text.partition("…")
     assert line.startswith(front[:2])
     assert line.endswith(back[-3:])
+
+
+@pytest.mark.parametrize(
+    ("others", "width", "text"),
+    [
+        (["a-1-same-end", "a-2-same-end"], 8, "a-1-…end"),
+        (["same-begin-1", "same-begin-2"], 8, "same…n-1"),
+        (["nothing like", "another word"], 8, "noth…ike"),
+        (["only one there"], 8, "only…ere"),
+    ],
+)
+def test_names_keep_what_no_other_has(others: list[str], width: int, text: str) -> None:
+    (line,) = lines(Name(others[0], shared=words.shared(others)[0]), width)
+    assert line == text
 
 
 @pytest.mark.parametrize(

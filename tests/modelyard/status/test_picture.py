@@ -77,8 +77,26 @@ def test_what_left_memory_last_comes_first() -> None:
         event("load_failed", "d"),
     )
     (endpoint,) = endpoints(document(variant(), events=events), "ep")
-    assert [one["target"] for one in endpoint.departures] == ["d", "a"]
+    assert [one.name for one in endpoint.departures] == ["d", "a"]
     assert endpoints(document(variant()), "other") == []
+
+
+def test_what_happens_again_and_again_is_told_once() -> None:
+    events = (
+        event("evict", "a", text="for b"),
+        event("load_failed", "a", text="first"),
+        event("instance_lost"),
+        event("load_failed", "a", text="last", instance="ep.v.0.1"),
+        event("evict", "b"),
+        event("evict", "b", variant="w"),
+    )
+    (endpoint,) = endpoints(document(variant(), events=events), None)
+    told = [(one.event["kind"], one.name, one.times) for one in endpoint.departures]
+    assert told == [
+        ("evict", "b", 1), ("evict", "b", 1), ("load_failed", "a", 2),
+        ("instance_lost", "ep.v.0.0", 1), ("evict", "a", 1),
+    ]  # fmt: skip
+    assert endpoint.departures[2].event["text"] == "last"
 
 
 def test_variants_that_come_and_leave_are_told_apart() -> None:
