@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -27,6 +27,7 @@ from benchmarks.processes import ProcessTree
 from benchmarks.results import OURS
 from benchmarks.servers import ROOT
 from benchmarks.wrk import Request, Round, post
+from endpoint.api.backend import Backend
 from endpoint.api.server import ApiServer
 from endpoint.fleets import choice
 from endpoint.invocation import Invocation
@@ -154,9 +155,8 @@ async def _serve(directory: Path) -> None:
     with closing(State(directory / STATE_FILE)) as state:
         fleet, stores = choice.make(settings, environment), Stores(settings, None)
         platform = Platform(settings, state, fleet, stores)
-        servers = [
-            ApiServer(settings, state, backend) for backend in (platform, _Unmeasured(platform))
-        ]
+        unmeasured = cast(Backend, _Unmeasured(platform))
+        servers = [ApiServer(settings, state, backend) for backend in (platform, unmeasured)]
         try:
             await platform.start()
             ports = [await server.start() for server in servers]

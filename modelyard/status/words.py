@@ -16,6 +16,10 @@ NOTHING = "-"
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
+
+# Letters of a name that are kept beyond those that others have: the rest of a number.
+_OWN = 4
+
 _BETWEEN = " · "
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _AGES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -109,12 +113,12 @@ class Name:
 
     def _ends(self, room: int) -> tuple[str, str]:
         """What is kept."""
-        begins, ends = (letters + 1 for letters in self._shared)
+        begins, ends = self._shared
         half = (room + 1) // 2
-        if begins <= room:
-            half = max(half, begins)
-        elif ends <= room:
-            half = min(half, room - ends)
+        if begins < room:
+            half = max(half, min(begins + _OWN, room))
+        elif ends < room:
+            half = min(half, max(room - ends - _OWN, 0))
         front, back = Text(self._name), Text(self._name[::-1])
         front.truncate(half)
         back.truncate(room - half)
@@ -137,13 +141,11 @@ class Reason:
         """As much as there is room for, with a mark where more would follow."""
         found = Text(self._text).wrap(console, options.max_width)
         lines = [line.plain.rstrip() for line in found]
-        last = Text(" ".join(lines[self._lines - 1 :]))
         if len(lines) > self._lines:
+            last = Text(" ".join(lines[self._lines - 1 :]))
             last.truncate(options.max_width - 1)
-            last.append(_mark(console))
-        for line in (*map(Text, lines[: self._lines - 1]), last):
-            line.stylize("dim")
-            yield line
+            lines[self._lines - 1 :] = [f"{last.plain}{_mark(console)}"]
+        yield from (Text(line, "dim") for line in lines)
 
 
 class Parts:

@@ -52,6 +52,7 @@ class Company:
         self.workers = Workers(settings, stats, self._zygotes, self._note_death)
         self.deaths: list[tuple[int, int]] = []
         self.listeners: list[socket.socket] = []
+        self.models: list[Model] = []
 
     async def load(self, behaviour: str, processes: int = 1, **environment: Any) -> Model:
         """A model of that behaviour on GPU 0, with so many workers."""
@@ -61,6 +62,7 @@ class Company:
         plan = inspect_model(where, Settings().handler_options)
         model = Model(where.name, str(where), plan, str(self.directory / f"{where.name}.sock"))
         model.gpu = 0
+        self.models.append(model)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(model.socket_path)
         listener.listen(8)
@@ -75,6 +77,8 @@ class Company:
         return [(what, int(pid)) for what, pid in (line.split() for line in lines)]
 
     async def close(self) -> None:
+        for model in self.models:
+            await self.workers.end(model, drain=False)
         for listener in self.listeners:
             listener.close()
         self._zygotes.close()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from modelyard.status import drawing, picture, words
 from modelyard.status.drawing import Room
-from modelyard.status.words import Bar, Name, Parts
+from modelyard.status.words import Bar, Name, Parts, Reason
 from tests.modelyard.status.documents import (
     MIB,
     NOW,
@@ -204,8 +204,8 @@ def test_names_are_cut_in_the_middle(name: str, width: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("others", "width", "text"),
     [
-        (["a-1-same-end", "a-2-same-end"], 8, "a-1-…end"),
-        (["same-begin-1", "same-begin-2"], 8, "same…n-1"),
+        (["a-1-same-end", "a-2-same-end"], 8, "a-1-sa…d"),
+        (["same-begin-1", "same-begin-2"], 8, "sam…in-1"),
         (["nothing like", "another word"], 8, "noth…ike"),
         (["only one there"], 8, "only…ere"),
     ],
@@ -224,6 +224,19 @@ def test_names_keep_what_no_other_has(others: list[str], width: int, text: str) 
 )  # fmt: skip
 def test_bars(used: float, limit: float, text: str) -> None:
     assert lines(Bar(used, limit, 4), 10) == [text]
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("one two", ["one two"]),
+        ("one two three", ["one two", "three"]),
+        ("one two three four", ["one two", "three f…"]),
+        ("letters-of-one-word", ["letters-", "of-one-…"]),
+    ],
+)
+def test_reasons(reason: str, text: list[str]) -> None:
+    assert lines(Reason(reason, 2), 8) == text
 
 
 def test_parts_of_a_line_are_not_broken() -> None:
