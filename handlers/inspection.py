@@ -3,7 +3,8 @@
 The controller calls this for every load, for archives it knows nothing about, so it looks at the
 root, ``code/`` and ``MAR-INF/`` only, and never imports a model's code or a framework.
 
-Which code serves a model: ``handlers.directory.programs``. Without code, the framework whose
+A ``config.pbtxt``, here or in the one folder of the archive, says that it is a model of Triton's.
+Which code serves any other: ``handlers.directory.programs``. Without code, the framework whose
 artifact lies in the root loads it.
 """
 
@@ -19,6 +20,7 @@ from handlers.directory.manifest import MANIFEST, entry, read_manifest
 from handlers.directory.model_requirements import can_have, requirements_file, requirements_of
 from handlers.directory.model_settings import read_settings
 from handlers.directory.programs import Code, find_code, likely_handlers, program_name
+from handlers.directory.triton import PYTHON, TritonModel, read_triton
 from handlers.errors import ModelLoadError
 from handlers.frameworks import FRAMEWORKS, Framework, claims, for_artifact, pytorch
 from handlers.types import HandlerOptions, Interface, ModelPlan
@@ -47,6 +49,9 @@ def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
     """Plan the load of a directory. Raises ``ModelLoadError`` when nothing in it can be served."""
     root, weight_bytes = _read_root(model_dir)
     manifest = read_manifest(model_dir)
+    triton = read_triton(model_dir) if entry(manifest, "handler") is None else None
+    if triton is not None:
+        return _plan_triton(model_dir, triton, options)
     code = find_code(root, manifest, options)
     asked = requirements_file(model_dir, manifest, code.script, options)
     framework, loader, artifact = _choose(root, code, entry(manifest, "serializedFile"), asked)
@@ -65,6 +70,40 @@ def inspect_model(model_dir: Path, options: HandlerOptions) -> ModelPlan:
         mapped_bytes=_mapped_bytes(model_dir, code.interface, framework.NAME, artifact),
         settings=read_settings(model_dir, manifest, options.defaults),
         requirements=requirements_of(framework, asked),
+    )
+
+
+def _plan_triton(model_dir: Path, triton: TritonModel, options: HandlerOptions) -> ModelPlan:
+    """The plan of a model of Triton's, whose code, if any, is a ``TritonPythonModel``."""
+    own_code = triton.backend == PYTHON
+    script = triton.file if own_code else None
+    asked = requirements_file(model_dir, None, script, options)
+    wanted = _wanted(Code(Interface.TRITON, script), asked) or FRAMEWORKS["python"]
+    framework = wanted if triton.framework is None else FRAMEWORKS[triton.framework]
+    file = str(triton.file.relative_to(model_dir))
+    if not can_have(framework, asked):
+        raise _not_installed(file, framework)
+    version = triton.folder / triton.version
+    folders = (version, triton.folder, model_dir)
+    return ModelPlan(
+        model_dir=str(model_dir),
+        framework=framework.NAME,
+        interface=Interface.TRITON,
+        script=str(script) if script is not None else None,
+        handler=None,
+        artifact=None if own_code else file,
+        loader=None if own_code else framework.NAME,
+        code_dirs=tuple(dict.fromkeys(str(folder) for folder in folders)),
+        weight_bytes=bytes_below(version),
+        settings=read_settings(model_dir, None, options.defaults),
+        requirements=requirements_of(framework, asked),
+    )
+
+
+def _not_installed(artifact: str, framework: Framework) -> ModelLoadError:
+    return ModelLoadError(
+        f"{artifact} needs {framework.NAME}, which is not installed in this container. "
+        f"Use an image that has it, or install modelyard[{framework.NAME}]."
     )
 
 
@@ -176,10 +215,7 @@ def _check_default(
             f"{MANIFEST} names the file {artifact!r}, which is not in the archive.", status=400
         )
     if not can_have(framework, asked):
-        raise ModelLoadError(
-            f"{artifact} needs {framework.NAME}, which is not installed in this container. "
-            f"Use an image that has it, or install modelyard[{framework.NAME}]."
-        )
+        raise _not_installed(artifact, framework)
 
 
 def _nothing_servable(root: Contents, options: HandlerOptions) -> str:

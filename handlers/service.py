@@ -23,6 +23,7 @@ from handlers.interfaces.context import Context
 from handlers.interfaces.custom_service import load_custom_service
 from handlers.interfaces.sagemaker_functions import load_functions
 from handlers.interfaces.torchserve import load_torchserve
+from handlers.interfaces.triton import load_triton
 from handlers.interfaces.user_code import add_to_path
 from handlers.interfaces.user_errors import (
     INSUFFICIENT_STORAGE,
@@ -56,6 +57,7 @@ LOADERS: dict[Interface, Loader] = {
     Interface.SAGEMAKER: load_functions,
     Interface.CUSTOM_SERVICE: load_custom_service,
     Interface.TORCHSERVE: load_torchserve,
+    Interface.TRITON: load_triton,
 }
 
 
@@ -85,6 +87,16 @@ class LoadedModel:
         """Come back to its GPU, or raise a ``HandlerError``, and stay parked."""
         with _told_as_parking():
             self._parking().restore()
+
+    def finalize(self) -> None:
+        """Let the model's code clean up before its process ends. What it raises is logged."""
+        finalize = getattr(self._service, "finalize", None)
+        if finalize is None:
+            return
+        try:
+            finalize()
+        except Exception:
+            log.exception("finalize failed")
 
     def _parking(self) -> Parking:
         if self.parking is None:

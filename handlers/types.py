@@ -114,6 +114,7 @@ class Interface(Enum):
     SAGEMAKER = "sagemaker"  # model_fn, input_fn, predict_fn, output_fn, transform_fn
     CUSTOM_SERVICE = "custom-service"  # multi-model-server: handle(data, context)
     TORCHSERVE = "torchserve"  # BaseHandler: initialize, preprocess, inference, postprocess, handle
+    TRITON = "triton"  # config.pbtxt: a TritonPythonModel, or a framework's file asked by tensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How one model wants to be served: its own ``modelyard.toml``, or TorchServe's model-config.yaml.
+"""How one model wants to be served: its own ``modelyard.toml``, or another server's settings file.
 
 Read by the controller for every load, before anything of the model runs, so that a typo fails the
 load with a sentence instead of being served with the defaults.
@@ -16,10 +16,12 @@ from typing import Any
 
 from handlers.directory.setting_values import KEYS, problem_of, read_text, refused, shown
 from handlers.directory.torchserve_config import torchserve_config, torchserve_settings
+from handlers.directory.triton import CONFIG, triton_settings
 from handlers.types import ModelSettings
 
 FILE = "modelyard.toml"
 ENVIRONMENT = "environment"
+_WORKERS = frozenset({"min_workers", "max_workers"})
 
 _READ_AT_START = re.compile(r"LD_\w+|PYTHON[A-Z]+|MALLOC_\w+|GLIBC_TUNABLES")
 _INSTEAD = {
@@ -59,7 +61,8 @@ def read_settings(
 
 def chosen_settings(model_dir: Path, manifest: dict[str, Any] | None) -> dict[str, Choice]:
     """What the model's own files say, by setting. Raises as ``read_settings`` does."""
-    chosen = {**_of_torchserve(model_dir, manifest), **_of_toml(model_dir)}
+    own = _of_toml(model_dir)
+    chosen = {**_of_torchserve(model_dir, manifest), **_of_triton(model_dir, own), **own}
     least, most = chosen.get("min_workers"), chosen.get("max_workers")
     if least is not None and most is not None and least.value > most.value:
         raise refused(
@@ -138,3 +141,11 @@ def _variable(name: str, value: object, file: str) -> str:
 def _of_torchserve(model_dir: Path, manifest: dict[str, Any] | None) -> dict[str, Choice]:
     config, file = torchserve_config(model_dir, manifest)
     return {name: Choice(value, file) for name, value in torchserve_settings(config, file).items()}
+
+
+def _of_triton(model_dir: Path, own: Mapping[str, Choice]) -> dict[str, Choice]:
+    """What ``config.pbtxt`` says. Its one number of instances gives way to either of ``own``'s."""
+    found = {name: Choice(value, CONFIG) for name, value in triton_settings(model_dir).items()}
+    if own.keys() & _WORKERS:
+        found = {name: choice for name, choice in found.items() if name not in _WORKERS}
+    return found

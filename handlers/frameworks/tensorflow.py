@@ -170,6 +170,10 @@ class Signatures:
 
     def __call__(self, data: Any) -> Any:
         """What the function returns: one output by itself, or several by name."""
+        return plain_outputs(self.named(data))
+
+    def named(self, data: Any) -> dict[str, Any]:
+        """What the function returns, arrays by name. Raises ``InvalidInput``."""
         tf = _tensorflow()
         call = data if isinstance(data, Call) else Call(data)
         function = self._function(call.signature)
@@ -186,7 +190,7 @@ class Signatures:
                 f"{name}: {spec.dtype.name} {spec.shape}" for name, spec in wanted.items()
             )
             raise InvalidInput(f"The model takes {shapes}: {_in_a_line(error)}") from error
-        return plain_outputs({name: value.numpy() for name, value in outputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
 
     def _function(self, name: str | None) -> Any:
         only = next(iter(self._functions)) if len(self._functions) == 1 else DEFAULT_SIGNATURE

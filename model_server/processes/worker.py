@@ -118,6 +118,7 @@ def _serve(spec: wire.WorkerSpec, place: Place, service: LoadedModel) -> NoRetur
     slot, settings = place.stats.slot(spec.slot), spec.plan.settings
     try:
         Serving(service, place.listener, place.leash, slot, settings).run()
+        service.finalize()
     except BaseException as error:
         _log_exit(error)
         _leave(_EXIT_ASKED_BY_USER_CODE)
