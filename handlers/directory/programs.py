@@ -3,7 +3,8 @@
 First match wins:
 
 1. ``MAR-INF/MANIFEST.json`` names a handler: the archive says so itself. A container's own handler
-   service, there or in 2, counts as none.
+   service, there or in 2, counts as none. (Where it names none, models of Triton come before the
+   rest: ``handlers.directory.triton``.)
 2. SAGEMAKER_HANDLER is set: it takes the place of the container's handler service, and under a
    handler service of its own a container never looks for ``inference.py``.
 3. The script (SAGEMAKER_PROGRAM, else ``inference.py``) in ``code/``, in the root, or in the

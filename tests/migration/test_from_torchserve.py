@@ -1,4 +1,4 @@
-"""docs/how-to/migrate-from-torchserve.md, row by row, by archives of TorchServe on a real server."""
+"""docs/how-to/migrate-from-torchserve.md, row by row, by archives on a real server."""
 
 from __future__ import annotations
 
@@ -95,21 +95,37 @@ def test_handlers_by_file_function_and_class(old: Old) -> None:
 
 
 @rows("serializedFile", "modelFile", "preprocess", "inference", "postprocess")
-@rows("base_handler", "image_classifier")
 def test_base_handlers(old: Old, weights: bytes) -> None:
     files = {"net.pt": weights, "net.py": NET, "handler.py": BASE}
     named = {"serializedFile": "net.pt", "modelFile": "net.py"}
     name = old.load({"MAR-INF/MANIFEST.json": manifest(**named), **files})
     assert old.answer(name, [1.5]) == {"doubled": [3.0]}
-    form = {"Content-Type": "multipart/form-data; boundary=b"}
-    body = b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n1\r\n--b--\r\n'
-    assert old.client.post(f"/models/{name}/invoke", content=body, headers=form).status_code < 600
-    for own in ("base_handler", "image_classifier"):
-        named_own = manifest(handler=own, **named)
-        plan = inspect_model(
-            old.put({"MAR-INF/MANIFEST.json": named_own, **files}), HandlerOptions()
-        )
-        assert plan.handler == f"ts.torch_handler.{own}:handle"
+
+
+@rows("base_handler", "image_classifier")
+def test_torchserves_own_handlers(old: Old) -> None:
+    import torch
+    from PIL import Image
+
+    file = io.BytesIO()
+    torch.save({"scale": torch.tensor([2.0])}, file)
+    named = {"serializedFile": "net.pt", "modelFile": "net.py"}
+    files: dict[str, str | bytes] = {"net.pt": file.getvalue(), "net.py": NET}
+    base = {**files, "MAR-INF/MANIFEST.json": manifest(handler="base_handler", **named)}
+    assert old.answer(old.load(base), [1.5, 2]) == [3.0, 4.0]
+
+    net = NET.replace("return x * self.scale", "return x.mean(dim=(2, 3)) * self.scale")
+    image = io.BytesIO()
+    Image.new("RGB", (300, 260), "red").save(image, "PNG")
+    classes = json.dumps(
+        {str(number): name for number, name in enumerate(("red", "green", "blue"))}
+    )
+    files |= {"net.py": net, "index_to_name.json": classes}
+    own = {**files, "MAR-INF/MANIFEST.json": manifest(handler="image_classifier", **named)}
+    answer = old.invoke(old.load(own), image.getvalue(), "image/png")
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert max(found, key=found.__getitem__) == "red"
 
 
 @rows("requirementsFile")
@@ -198,12 +214,13 @@ class Handler:
         ("SAGEMAKER_MODEL_SERVER_WORKERS", "2", "min_workers", 2),
     ],
 )
-@rows("SAGEMAKER_TS_MIN_WORKERS", "SAGEMAKER_TS_RESPONSE_TIMEOUT", "SAGEMAKER_MODEL_SERVER_WORKERS")
+@rows("SAGEMAKER_TS_MIN_WORKERS", "SAGEMAKER_TS_RESPONSE_TIMEOUT", "TS_JOB_QUEUE_SIZE")
+@rows("SAGEMAKER_MODEL_SERVER_WORKERS")
 def test_variables_are_settings(variable: str, text: str, setting: str, value: object) -> None:
     assert getattr(settings_from(Settings, {variable: text}, {}), setting) == value
 
 
-@rows("TS_DEFAULT_WORKERS_PER_MODEL", "TS_DEFAULT_RESPONSE_TIMEOUT", "TS_JOB_QUEUE_SIZE")
+@rows("TS_DEFAULT_WORKERS_PER_MODEL", "TS_DEFAULT_RESPONSE_TIMEOUT")
 @rows("TS_MAX_REQUEST_SIZE", "TS_DECODE_INPUT_REQUEST", "SAGEMAKER_TS_MAX_WORKERS")
 @rows("SAGEMAKER_TS_BATCH_SIZE", "SAGEMAKER_TS_MAX_BATCH_DELAY")
 def test_variables_of_the_container(old_with: Callable[[Mapping[str, str]], Old]) -> None:
@@ -211,7 +228,6 @@ def test_variables_of_the_container(old_with: Callable[[Mapping[str, str]], Old]
         {
             "TS_DEFAULT_WORKERS_PER_MODEL": "2",
             "TS_DEFAULT_RESPONSE_TIMEOUT": "30",
-            "TS_JOB_QUEUE_SIZE": "7",
             "TS_MAX_REQUEST_SIZE": "1000",
             "TS_DECODE_INPUT_REQUEST": "false",
             "SAGEMAKER_TS_MAX_WORKERS": "3",
