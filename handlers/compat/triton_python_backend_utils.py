@@ -8,36 +8,21 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-import numpy as np
-
-_NUMPY: dict[str, Any] = {
-    "TYPE_BOOL": np.bool_,
-    "TYPE_UINT8": np.uint8,
-    "TYPE_UINT16": np.uint16,
-    "TYPE_UINT32": np.uint32,
-    "TYPE_UINT64": np.uint64,
-    "TYPE_INT8": np.int8,
-    "TYPE_INT16": np.int16,
-    "TYPE_INT32": np.int32,
-    "TYPE_INT64": np.int64,
-    "TYPE_FP16": np.float16,
-    "TYPE_FP32": np.float32,
-    "TYPE_FP64": np.float64,
-    "TYPE_STRING": np.object_,
-}
-TRITON_STRING_TO_NUMPY = _NUMPY
-
-# Triton's numbers for its types, which models get from ``triton_dtype``.
-_NUMBERS = {
-    number: _NUMPY[name]
-    for number, name in enumerate(
-        (
-            *("TYPE_BOOL", "TYPE_UINT8", "TYPE_UINT16", "TYPE_UINT32", "TYPE_UINT64"),
-            *("TYPE_INT8", "TYPE_INT16", "TYPE_INT32", "TYPE_INT64"),
-            *("TYPE_FP16", "TYPE_FP32", "TYPE_FP64", "TYPE_STRING"),
-        ),
-        start=1,
-    )
+# numpy's names for Triton's types, in the order of Triton's numbers for them, from 1 on.
+_NUMPY = {
+    "TYPE_BOOL": "bool_",
+    "TYPE_UINT8": "uint8",
+    "TYPE_UINT16": "uint16",
+    "TYPE_UINT32": "uint32",
+    "TYPE_UINT64": "uint64",
+    "TYPE_INT8": "int8",
+    "TYPE_INT16": "int16",
+    "TYPE_INT32": "int32",
+    "TYPE_INT64": "int64",
+    "TYPE_FP16": "float16",
+    "TYPE_FP32": "float32",
+    "TYPE_FP64": "float64",
+    "TYPE_STRING": "object_",
 }
 
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
@@ -76,6 +61,8 @@ class Tensor:
     """A named array. Text is an array of objects, which are ``bytes``."""
 
     def __init__(self, name: str, array: Any) -> None:
+        import numpy as np
+
         if not isinstance(array, np.ndarray):
             raise TritonModelException(f"Tensor {name!r} needs a numpy array, not {type(array)}")
         self._name = name
@@ -114,6 +101,8 @@ class Tensor:
     @staticmethod
     def from_dlpack(name: str, tensor: Any) -> Tensor:
         """A tensor of what another library holds, of its device too; capsules need ``torch``."""
+        import numpy as np
+
         if hasattr(tensor, "cpu"):
             tensor = tensor.detach().cpu()
         if hasattr(tensor, "__dlpack__"):
@@ -362,25 +351,42 @@ def using_decoupled_model_transaction_policy(model_config: Mapping[str, Any]) ->
     return bool(model_config.get("model_transaction_policy", {}).get("decoupled", False))
 
 
+def __getattr__(name: str) -> Any:
+    """The table that older models read, made when it is asked for."""
+    if name != "TRITON_STRING_TO_NUMPY":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return {kind: triton_string_to_numpy(kind) for kind in _NUMPY}
+
+
 def triton_string_to_numpy(triton_type_string: str) -> Any:
     """numpy's type for one like ``TYPE_FP32``; None for those that it has not."""
-    return _NUMPY.get(triton_type_string)
+    import numpy as np
+
+    name = _NUMPY.get(triton_type_string)
+    return None if name is None else getattr(np, name)
 
 
 def triton_to_numpy_type(data_type: int) -> Any:
     """numpy's type for Triton's number."""
-    return _NUMBERS[data_type]
+    return triton_string_to_numpy(list(_NUMPY)[data_type - 1])
 
 
 def numpy_to_triton_type(data_type: Any) -> int:
     """Triton's number for numpy's type."""
+    import numpy as np
+
     wanted = np.dtype(data_type)
     wanted = np.dtype(object) if wanted.kind in "SU" else wanted
-    return next(number for number, found in _NUMBERS.items() if np.dtype(found) == wanted)
+    found = [np.dtype(triton_string_to_numpy(kind)) for kind in _NUMPY]
+    if wanted not in found:
+        raise TritonModelException(f"Triton has no type for numpy's {wanted}")
+    return found.index(wanted) + 1
 
 
 def serialize_byte_tensor(input_tensor: Any) -> Any:
     """Texts as bytes, each with its length in front; None for another kind of array."""
+    import numpy as np
+
     if input_tensor.size == 0:
         return np.empty([0], dtype=np.object_)
     if input_tensor.dtype.kind not in "OSU":
@@ -392,6 +398,8 @@ def serialize_byte_tensor(input_tensor: Any) -> Any:
 
 def deserialize_bytes_tensor(encoded_tensor: bytes) -> Any:
     """The texts of what ``serialize_byte_tensor`` made."""
+    import numpy as np
+
     texts, at = [], 0
     while at < len(encoded_tensor):
         (length,) = struct.unpack_from("<I", encoded_tensor, at)

@@ -16,7 +16,7 @@ from handlers.errors import HandlerError, ModelLoadError
 from handlers.frameworks import for_artifact, tensorflow
 from handlers.inspection import inspect_model
 from handlers.service import load_service
-from handlers.types import HandlerOptions, Request, Resources, Service
+from handlers.types import HandlerOptions, Request, Resources, Response, Service
 
 Ask = Callable[..., Request]
 Serve = Callable[..., Service]
@@ -312,3 +312,26 @@ def test_the_model_is_the_highest_version(
         found = for_artifact(contents)
         assert found is not None
         assert found[0].NAME == "tensorflow"
+
+
+@needs_tensorflow
+def test_tritons_backend_answers_by_the_names_of_outputs(
+    tf: Any, tmp_path: Path, serve: Serve
+) -> None:
+    config = """
+    platform: "tensorflow_savedmodel" max_batch_size: 8
+    input [ { name: "text" data_type: TYPE_STRING dims: [ ] },
+            { name: "number" data_type: TYPE_INT32 dims: [ ] } ]
+    """
+    save_two(tf, tmp_path / "net/1/model.savedmodel")
+    (tmp_path / "net/config.pbtxt").write_text(config)
+    model = serve(tmp_path)
+    text = {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]}
+    number = {"name": "number", "shape": [2], "datatype": "INT32", "data": [1, 2]}
+    request = Request(json.dumps({"inputs": [text, number]}).encode())
+    alone = json.loads(model.invoke(request).body)["outputs"]
+    assert {output["shape"][0] for output in alone} == {2}
+    assert {output["datatype"] for output in alone} >= {"BYTES"}
+    for answer in model.invoke_batch([request, request]):
+        assert isinstance(answer, Response)
+        assert json.loads(answer.body)["outputs"] == alone
