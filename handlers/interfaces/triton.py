@@ -89,11 +89,10 @@ class TritonService:
         computed = iter(self._compute([call for call in read if isinstance(call, v2.Call)]))
         found: list[Response | HandlerError] = []
         for request, call in zip(batch, read, strict=True):
-            outputs = call if isinstance(call, HandlerError) else next(computed)
-            if isinstance(call, HandlerError) or isinstance(outputs, HandlerError):
-                found.append(outputs)
+            if isinstance(call, HandlerError):
+                found.append(call)
             else:
-                found.append(self._write(request, call, outputs))
+                found.append(self._write(request, call, next(computed)))
         return found
 
     def finalize(self) -> None:
@@ -125,7 +124,11 @@ class TritonService:
             rows += more
         return found + self._backend.compute(calls[start:]) if calls[start:] else found
 
-    def _write(self, request: Request, call: v2.Call, outputs: Outputs) -> Response | HandlerError:
+    def _write(
+        self, request: Request, call: v2.Call, outputs: Outputs | HandlerError
+    ) -> Response | HandlerError:
+        if isinstance(outputs, HandlerError):
+            return outputs
         called = request.headers.get(TARGET_HEADER) or self._name
         try:
             given = outputs

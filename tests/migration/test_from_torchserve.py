@@ -96,7 +96,7 @@ def test_handlers_by_file_function_and_class(old: Old) -> None:
 
 @rows("serializedFile", "modelFile", "preprocess", "inference", "postprocess")
 def test_base_handlers(old: Old, weights: bytes) -> None:
-    files = {"net.pt": weights, "net.py": NET, "handler.py": BASE}
+    files: dict[str, str | bytes] = {"net.pt": weights, "net.py": NET, "handler.py": BASE}
     named = {"serializedFile": "net.pt", "modelFile": "net.py"}
     name = old.load({"MAR-INF/MANIFEST.json": manifest(**named), **files})
     assert old.answer(name, [1.5]) == {"doubled": [3.0]}

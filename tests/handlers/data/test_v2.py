@@ -222,7 +222,7 @@ def test_bytes_that_do_not_fit(tail: bytes, size: int, datatype: str, told: str)
 )
 def test_the_headers_length_is_checked(headers: dict[str, str], status: int, told: str) -> None:
     with pytest.raises(HandlerError) as caught:
-        v2.read(request({"inputs": []}, **headers))
+        v2.read(request({"inputs": []}, b"", **headers))
     assert caught.value.status == status
     assert told in caught.value.message
 

@@ -55,9 +55,8 @@ def test_tensors(pb: Any) -> None:
 
 
 def test_tensors_go_to_torch_and_come_back(pb: Any) -> None:
-    import torch
-    from torch.utils.dlpack import to_dlpack
-
+    torch: Any = import_module("torch")
+    to_dlpack: Any = import_module("torch.utils.dlpack").to_dlpack
     array = np.arange(3, dtype=np.int32)
     there = torch.from_dlpack(pb.Tensor("x", array))
     assert there.tolist() == [0, 1, 2]
