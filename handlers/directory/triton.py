@@ -314,7 +314,7 @@ def _file(version: Path, config: Mapping[str, Any], backend: str) -> tuple[Path,
         usual, framework = _FIL_FILES[kind], kind.partition("_")[0]
     name = _text(config, "default_model_filename") or usual
     file = version / name
-    if not file.resolve().is_relative_to(version.resolve()):
+    if Path(name).is_absolute() or ".." in Path(name).parts:
         raise refused(f"default_model_filename in {CONFIG} leads out of the version's folder")
     if not file.exists():
         raise refused(

@@ -108,6 +108,7 @@ class TritonService:
             for spec in self._backend.inputs:
                 if spec.name in call.inputs:
                     _check(spec, call, self._backend.max_rows)
+            _check_rows(call, self._backend.max_rows)
             return call
         except Exception as error:
             return failure(error)
@@ -195,6 +196,14 @@ def _check_names(call: v2.Call, backend: Backend) -> None:
     for asked in call.outputs:
         if given and asked.name not in given:
             raise InvalidInput(f"There is no output {asked.name!r}; there are {', '.join(given)}.")
+
+
+def _check_rows(call: v2.Call, max_rows: int) -> None:
+    """Raise unless all inputs have as many rows."""
+    lengths = {name: len(array) if array.ndim else 0 for name, array in call.inputs.items()}
+    if max_rows and len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InvalidInput(f"All inputs must have as many rows; they have: {told}.")
 
 
 def _check(spec: TensorSpec, call: v2.Call, max_rows: int) -> None:

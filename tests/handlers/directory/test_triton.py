@@ -138,6 +138,14 @@ def test_what_cannot_be_served_says_what_to_do(make: Make, config: str, told: st
     assert caught.value.status == 400
 
 
+def test_a_version_may_link_to_a_file_elsewhere_in_the_archive(make: Make) -> None:
+    model_dir = make({"config.pbtxt": PYTHON, "shared/code.py": "", "1/empty": ""})
+    (model_dir / "1/model.py").symlink_to("../shared/code.py")
+    model = read_triton(model_dir)
+    assert model is not None
+    assert model.file == model_dir / "1/model.py"
+
+
 def test_several_models_in_one_archive_are_refused(make: Make) -> None:
     files = {f"{name}/{file}": PYTHON for name in "ab" for file in ("config.pbtxt", "1/model.py")}
     with pytest.raises(ModelLoadError, match="several models of Triton \\(a, b\\)"):

@@ -329,6 +329,17 @@ def test_torchscript_by_name_and_by_place(
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_inputs_of_different_batches_are_refused(load: Load, script: bytes) -> None:
+    names = ("a", "b", "OUTPUT__0", "OUTPUT__1")
+    model = load({"config.pbtxt": SCRIPT_CONFIG % names, "1/model.pt": script})
+    a = {"name": "a", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    b = {"name": "b", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    with pytest.raises(HandlerError, match="as many rows; they have: a 1, b 2") as caught:
+        model.invoke(Request(json.dumps({"inputs": [a, b]}).encode()))
+    assert caught.value.status == 400
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_torchscript_without_names_does_not_load(load: Load, script: bytes) -> None:
     with pytest.raises(ModelLoadError, match="must name input and output"):
         load({"config.pbtxt": 'backend: "pytorch"', "1/model.pt": script})
