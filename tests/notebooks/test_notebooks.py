@@ -99,7 +99,13 @@ def run(shell: Variables, tmp_path: Path) -> Run:
 
     def run(name: str, python: str) -> str:
         output = tmp_path / name
-        command: list[str | Path] = [sys.executable, "-m", "notebooks.execute", FOLDER / name, output]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "notebooks.execute",
+            FOLDER / name,
+            output,
+        ]
         for _ in range(2):
             done = subprocess.run(
                 [*command, "--python", python],
