@@ -283,6 +283,11 @@ class Settings:
         "MODELYARD_ENVIRONMENTS_DIR",
         "where environments of models are built and kept",
     )
+    built_environments_dir: str = setting(
+        "",
+        "MODELYARD_BUILT_ENVIRONMENTS_DIR",
+        "where environments lie that came with the image; they are used before others are built",
+    )
     environments_max_bytes: int = setting(
         10 * 1024 * MIB,
         "MODELYARD_ENVIRONMENTS_MAX_BYTES",

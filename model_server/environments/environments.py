@@ -60,6 +60,8 @@ class Environments:
         self._max_bytes = settings.environments_max_bytes
         self._keys = EnvironmentKeys(environment)
         self._store = EnvironmentStore(settings.environments_dir)
+        built = settings.built_environments_dir
+        self._built = EnvironmentStore(built) if built else None
         self._builder = Builder(
             self._store,
             children,
@@ -80,6 +82,9 @@ class Environments:
         them leave. The server's own environment when it has all that is asked for. Raises
         EnvironmentFailed (500) with pip's last words, or ModelTimeout; the next call tries again.
         """
+        built = await asyncio.to_thread(self._found_built, requirements)
+        if built is not None:
+            return built
         while True:
             key, stamp, fd = await asyncio.to_thread(self._look_up, requirements)
             if not key:
@@ -93,15 +98,16 @@ class Environments:
             if key in self._held:  # else it may have been deleted meanwhile
                 break
         self._handed_out[key] = time.monotonic()
-        if not stamp.packages:
-            return SERVER_ENVIRONMENT
-        return Environment(key, str(self._store.path(key) / "bin" / "python"))
+        return self._environment(self._store, key, stamp)
 
     def key(self, requirements: Requirements) -> str:
         """The key of the environment that ``prepare`` would give, as far as is known without it.
 
         Reads files, so it is for threads.
         """
+        built = self._found_built(requirements)
+        if built is not None:
+            return built.key
         key = self._keys.key(requirements)
         stamp = self._store.find(key) if key else None
         return key if stamp is None or stamp.packages else ""
@@ -131,6 +137,20 @@ class Environments:
         await asyncio.gather(*self._builds.values(), return_exceptions=True)
         while self._held:
             os.close(self._held.popitem()[1])
+
+    def _found_built(self, requirements: Requirements) -> Environment | None:
+        """What came with the image, which nobody deletes, so that it needs no hold. For a thread."""
+        if self._built is None:
+            return None
+        key = self._keys.key(requirements)
+        stamp = self._built.find(key) if key else None
+        return None if stamp is None else self._environment(self._built, key, stamp)
+
+    def _environment(self, store: EnvironmentStore, key: str, stamp: Stamp) -> Environment:
+        """A complete one of that store; the server's own if it has no packages."""
+        if not stamp.packages:
+            return SERVER_ENVIRONMENT
+        return Environment(key, str(store.path(key) / "bin" / "python"))
 
     def _look_up(self, requirements: Requirements) -> tuple[str, Stamp | None, int | None]:
         """The key, what is there complete, and a new hold on it. For a thread."""

@@ -113,3 +113,19 @@ def test_what_an_image_brings_is_used_where_nothing_can_be_written(
     assert prepared(disk, asked, environments_max_bytes=0) == made
     with pytest.raises(EnvironmentFailed, match="Read-only file system"):
         prepared(disk, asking(tmp_path / "new", "other\n", tmp_path / "wheels"))
+
+
+def test_what_an_image_brings_is_used_beside_what_is_built_elsewhere(
+    tmp_path: Path, disk: Path
+) -> None:
+    for name in ("tiny", "other"):
+        make_wheel(tmp_path / "wheels", name)
+    brought = asking(tmp_path / "model", "tiny\n", tmp_path / "wheels")
+    new = asking(tmp_path / "new", "other\n", tmp_path / "wheels")
+    made = prepared(disk, brought)
+    assert ctypes.CDLL(None).mount(None, bytes(disk), None, _READ_ONLY_REMOUNT, None) == 0
+    own = tmp_path / "own"
+    used, built = prepared(own, brought, new, built_environments_dir=str(disk))
+    assert [used] == made
+    assert built.python.startswith(str(own))
+    assert not (own / used.key).exists()
