@@ -56,14 +56,14 @@ class Podman:
         conf = self.directory / "containers.conf"
         return {**os.environ, "CONTAINERS_CONF": str(conf), "TMPDIR": str(self.directory)}
 
-    def run(self, *arguments: str, data: bytes = b"") -> str:
+    def run(self, *arguments: str, data: bytes = b"", within_seconds: float = 60) -> str:
         """Run a command to its end and return what it printed."""
         done = subprocess.run(
             self.command(*arguments),
             env=self.environment(),
             input=data,
             capture_output=True,
-            timeout=60,
+            timeout=within_seconds,
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()

@@ -18,9 +18,15 @@ def requirements(project: Mapping[str, object], extras: Iterable[str]) -> list[s
 
     Raises ValueError for an unknown extra.
     """
-    dependencies, optional = project.get("dependencies", []), project.get("optional-dependencies", {})
+    dependencies, optional = (
+        project.get("dependencies", []),
+        project.get("optional-dependencies", {}),
+    )
     assert isinstance(dependencies, list) and isinstance(optional, dict)
-    found = [*dependencies, *(line for name in extras for line in _of_extra(project, optional, name))]
+    found = [
+        *dependencies,
+        *(line for name in extras for line in _of_extra(project, optional, name)),
+    ]
     return list(dict.fromkeys(found))
 
 

@@ -61,7 +61,7 @@ class Environments:
         self._keys = EnvironmentKeys(environment)
         self._store = EnvironmentStore(settings.environments_dir)
         built = settings.built_environments_dir
-        self._built = EnvironmentStore(built) if built else None
+        self._brought = EnvironmentStore(built) if built else None
         self._builder = Builder(
             self._store,
             children,
@@ -82,9 +82,9 @@ class Environments:
         them leave. The server's own environment when it has all that is asked for. Raises
         EnvironmentFailed (500) with pip's last words, or ModelTimeout; the next call tries again.
         """
-        built = await asyncio.to_thread(self._found_built, requirements)
-        if built is not None:
-            return built
+        brought = await asyncio.to_thread(self._found_brought, requirements)
+        if brought is not None:
+            return brought
         while True:
             key, stamp, fd = await asyncio.to_thread(self._look_up, requirements)
             if not key:
@@ -105,9 +105,9 @@ class Environments:
 
         Reads files, so it is for threads.
         """
-        built = self._found_built(requirements)
-        if built is not None:
-            return built.key
+        brought = self._found_brought(requirements)
+        if brought is not None:
+            return brought.key
         key = self._keys.key(requirements)
         stamp = self._store.find(key) if key else None
         return key if stamp is None or stamp.packages else ""
@@ -138,13 +138,13 @@ class Environments:
         while self._held:
             os.close(self._held.popitem()[1])
 
-    def _found_built(self, requirements: Requirements) -> Environment | None:
-        """What came with the image, which nobody deletes, so that it needs no hold. For a thread."""
-        if self._built is None:
+    def _found_brought(self, requirements: Requirements) -> Environment | None:
+        """What came with the image: nobody deletes it, so it needs no hold. For a thread."""
+        if self._brought is None:
             return None
         key = self._keys.key(requirements)
-        stamp = self._built.find(key) if key else None
-        return None if stamp is None else self._environment(self._built, key, stamp)
+        stamp = self._brought.find(key) if key else None
+        return None if stamp is None else self._environment(self._brought, key, stamp)
 
     def _environment(self, store: EnvironmentStore, key: str, stamp: Stamp) -> Environment:
         """A complete one of that store; the server's own if it has no packages."""
