@@ -69,12 +69,14 @@ def run(
     *options: str,
     variables: Mapping[str, str] | None = None,
     models: Path | None = None,
+    mode: str = "ro",
     port: int = 8080,
     network: bool = True,
 ) -> Container:
     """``run IMAGE serve``, as the platform does it; a name and a port of its own are chosen.
 
-    The container sees ``models`` under the same path, read-only, and may load from there.
+    The container sees ``models`` under the same path, may load from there, and with the mode
+    "rw" write there.
     """
     name = f"image-test-{next(_numbers)}"
     given = {
@@ -86,7 +88,7 @@ def run(
     }
     flags = [part for key, value in given.items() for part in ("--env", f"{key}={value}")]
     flags += ["--publish", f"127.0.0.1::{port}"] if network else ["--network", "none"]
-    flags += ["--volume", f"{models}:{models}:ro"] if models else []
+    flags += ["--volume", f"{models}:{models}:{mode}"] if models else []
     engine.run("run", "--detach", "--name", name, *flags, *options, image, "serve")
     address = engine.run("port", name, f"{port}/tcp").strip() if network else ""
     return Container(engine, name, f"http://{address}" if address else "")
