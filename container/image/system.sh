@@ -1,10 +1,14 @@
 #!/bin/sh
-# What the image needs of its system: Python with venv, and OpenMP for LightGBM and MXNet.
+# What the image needs of its system: Python with venv, OpenMP for LightGBM and MXNet, and for the
+# latter a library of Fortran's that there is on x86 only, as MXNet is.
 # Bases that have it all are left as they are. Usage: system.sh
 set -eu
 missing=""
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="python3 python3-venv"
 ldconfig -p | grep -q 'libgomp\.so\.1' || missing="$missing libgomp1"
+if [ "$(uname -m)" = x86_64 ]; then
+    ldconfig -p | grep -q 'libquadmath\.so\.0' || missing="$missing libquadmath0"
+fi
 if [ "$missing" ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q
