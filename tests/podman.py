@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ def volumes() -> tuple[str, ...]:
 @contextmanager
 def podman(directory: Path) -> Iterator[Podman]:
     """An engine while the context lasts, its containers included. Skips where there can be none."""
-    _install()
+    install_debian(*PACKAGES, commands=("podman", "runc"))
     engine = Podman(directory)
     files = os.sysconf("SC_OPEN_MAX")
     (directory / "containers.conf").write_text(CONTAINERS_CONF.format(files=files))
@@ -116,14 +116,18 @@ def podman(directory: Path) -> Iterator[Podman]:
         service.wait(60)
 
 
-def _install() -> None:
-    if shutil.which("podman") and shutil.which("runc"):
+def install_debian(*packages: str, commands: Sequence[str] = ()) -> None:
+    """Install packages unless their commands are there; skips where that may not be done.
+
+    ``commands`` are the packages' own names if none are given.
+    """
+    if all(shutil.which(command) for command in commands or packages):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        pytest.skip("needs podman and runc, or root and apt to install them")
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+        pytest.skip(f"needs {', '.join(commands or packages)}, or root and apt to install them")
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         done = subprocess.run(
             ["apt-get", "-q", *command], capture_output=True, timeout=240, check=False
         )
         if done.returncode:
-            pytest.skip(f"podman cannot be installed: {done.stderr.decode()[-500:]}")
+            pytest.skip(f"{packages[0]} cannot be installed: {done.stderr.decode()[-500:]}")
