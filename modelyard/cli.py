@@ -83,6 +83,11 @@ COMMANDS: dict[str, tuple[Command, str]] = {
         _of_extra("load-test", "boto3"),
         "send an endpoint traffic, and report how it was answered",
     ),
+    "deploy": (
+        _of_extra("deploy", "boto3"),
+        "make or change an endpoint of many models on SageMaker",
+    ),
+    "undeploy": (_of_extra("undeploy", "boto3"), "remove it"),
     "replay": (
         _unwinding("replay", replay.main),
         "tell what a trace would have cost under each policy",

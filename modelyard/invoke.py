@@ -6,7 +6,7 @@ import argparse
 import mimetypes
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         request = _request(asked)
         client = _client(asked, current_environment())
-        answer = _answer(client, request)
+        answer = answer_of(lambda: client.invoke_endpoint(**request)["Body"].read())
     except (Usage, NoEndpoint) as error:
         say(f"modelyard invoke: {error}")
         return 2
@@ -113,19 +113,17 @@ def _client(asked: argparse.Namespace, environment: Mapping[str, str]) -> Any:
     )
 
 
-def _answer(client: Any, request: dict[str, Any]) -> bytes:
+def answer_of(invoke: Callable[[], bytes]) -> bytes:
     """What the container answers, after a cold start if need be. Raises what boto3 raises."""
     deadline = time.monotonic() + _COLD_START_SECONDS
     while True:
         try:
-            body: bytes = client.invoke_endpoint(**request)["Body"].read()
+            return invoke()
         except ClientError as error:
             if error.response["Error"]["Code"] != _NOT_READY or time.monotonic() > deadline:
                 raise
             say("the model is still being loaded; waiting for it")
             time.sleep(_PAUSE_SECONDS)
-        else:
-            return body
 
 
 def in_words(error: ClientError) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from modelyard.deploy.calls import Calls
 from modelyard.deploy.plan import VARIANT, Plan, tags_of
+from modelyard.deploy.problems import DeployError
 from modelyard.deploy.undo import Undo
 from modelyard.say import say
 
@@ -22,25 +23,40 @@ class Alarm:
     what: str
     metric: str
     statistic: str
-    above: float | None
-    below: float | None
     minutes: int
+    above: float | None = None
+    below: float | None = None
 
 
 # Times of SageMaker's are in microseconds.
 ALARMS = (
-    Alarm("errors: more than 1 % of the requests", "Invocation5XXErrors", "Average", 0.01, None, 3),
     Alarm(
-        *("latency: 1 % of the requests take more than 30 of the 60 s that there are",),
-        *("ModelLatency", "p99", 30 * _MICROSECONDS, None, 5),
+        what="errors: more than 1 % of the requests",
+        metric="Invocation5XXErrors",
+        statistic="Average",
+        above=0.01,
+        minutes=3,
     ),
     Alarm(
-        *("loading: requests wait more than 10 s for a model",),
-        *("ModelLoadingWaitTime", "Average", 10 * _MICROSECONDS, None, 10),
+        what="latency: 1 % of the requests take more than 30 of the 60 s that there are",
+        metric="ModelLatency",
+        statistic="p99",
+        above=30 * _MICROSECONDS,
+        minutes=5,
     ),
     Alarm(
-        *("memory: less than 80 % of the requests find their model loaded",),
-        *("ModelCacheHit", "Average", None, 0.8, 30),
+        what="loading: requests wait more than 10 s for a model",
+        metric="ModelLoadingWaitTime",
+        statistic="Average",
+        above=10 * _MICROSECONDS,
+        minutes=10,
+    ),
+    Alarm(
+        what="memory: less than 80 % of the requests find their model loaded",
+        metric="ModelCacheHit",
+        statistic="Average",
+        below=0.8,
+        minutes=30,
     ),
 )
 
@@ -54,9 +70,17 @@ class Alarms:
 
     def found(self) -> dict[str, dict[str, Any]]:
         """Those that there are, by name."""
+        if not self._calls.reaches(SERVICE):
+            return {}
         names = [self._named(alarm) for alarm in ALARMS]
         listed = self._calls.ask(SERVICE, "describe_alarms", AlarmNames=names)["MetricAlarms"]
         return {each["AlarmName"]: each for each in listed}
+
+    def check(self, plan: Plan) -> None:
+        """Whether they can be asked for at all, before anything is begun."""
+        if plan.alarms is not None and not self._calls.reaches(SERVICE):
+            raise DeployError("a local endpoint has no alarms: leave out --alarms", 2)
+        self.found()
 
     def ensure(self, plan: Plan, undo: Undo) -> None:
         """As planned; none if none are."""
@@ -91,11 +115,9 @@ class Alarms:
     def _definition(self, alarm: Alarm, topic: str) -> dict[str, Any]:
         """The members of PutMetricAlarm, but for tags."""
         percentile = alarm.statistic.startswith("p")
-        comparison = (
-            ("GreaterThanThreshold", alarm.above)
-            if alarm.below is None
-            else ("LessThanThreshold", alarm.below)
-        )
+        comparison, threshold = "GreaterThanThreshold", alarm.above
+        if alarm.below is not None:
+            comparison, threshold = "LessThanThreshold", alarm.below
         return {
             "AlarmName": self._named(alarm),
             "AlarmDescription": f"{self._name}: {alarm.what}",
@@ -111,7 +133,7 @@ class Alarms:
             "ExtendedStatistic" if percentile else "Statistic": alarm.statistic,
             "Period": 60,
             "EvaluationPeriods": alarm.minutes,
-            "ComparisonOperator": comparison[0],
-            "Threshold": comparison[1],
+            "ComparisonOperator": comparison,
+            "Threshold": threshold,
             "TreatMissingData": "notBreaching",
         }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from shlex import quote
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -39,6 +40,15 @@ class Calls:
         self.dry_run = dry_run
         self.show = show
         self._client = cache(lambda service: session.client(service, config=_config()))
+
+    def is_aws(self, service: str) -> bool:
+        """Whether a service is AWS's own; else it is one beside a local endpoint."""
+        url: str = self._client(service).meta.endpoint_url
+        return (urlsplit(url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+    def reaches(self, service: str) -> bool:
+        """Whether a service is of the same side as SageMaker: a local endpoint has no others."""
+        return self.is_aws("sagemaker") or not self.is_aws(service)
 
     def ask(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """What ``operation`` answers, which changes nothing."""

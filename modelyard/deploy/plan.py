@@ -66,12 +66,12 @@ def tags_of(name: str) -> list[dict[str, str]]:
 
 def model_of(plan: Plan, image: str) -> dict[str, Any]:
     """The members of CreateModel. Its name tells its content, so another content is another one."""
-    container = {"Image": image, "Mode": "MultiModel", "ModelDataUrl": plan.models}
+    container: dict[str, Any] = {"Image": image, "Mode": "MultiModel", "ModelDataUrl": plan.models}
     if plan.environment:
         container |= {"Environment": dict(plan.environment)}
     if not plan.cache:
         container |= {"MultiModelConfig": {"ModelCacheSetting": "Disabled"}}
-    content = {"ExecutionRoleArn": plan.role, "PrimaryContainer": container}
+    content: dict[str, Any] = {"ExecutionRoleArn": plan.role, "PrimaryContainer": container}
     return {"ModelName": _named(plan.name, content), **content, "Tags": tags_of(plan.name)}
 
 
@@ -81,8 +81,12 @@ def config_of(plan: Plan, model: str) -> dict[str, Any]:
     The name does not tell the number of instances: that is changed without other instances, whose
     models would all have to be loaded again.
     """
-    variant = {"VariantName": VARIANT, "ModelName": model, "InstanceType": plan.instance_type}
-    variant |= {"InitialVariantWeight": 1.0}
+    variant = {
+        "VariantName": VARIANT,
+        "ModelName": model,
+        "InstanceType": plan.instance_type,
+        "InitialVariantWeight": 1.0,
+    }
     return {
         "EndpointConfigName": _named(plan.name, variant),
         "ProductionVariants": [{**variant, "InitialInstanceCount": plan.instances}],

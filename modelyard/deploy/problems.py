@@ -84,8 +84,10 @@ def problem_of(error: ClientError | BotoCoreError) -> DeployError:
             text = _NO_CREDENTIALS
         case NoRegionError():
             text = _NO_REGION
-        case ProfileNotFound() | PartialCredentialsError() | InvalidRegionError():
-            text = f"{error}: {_NO_REGION if isinstance(error, InvalidRegionError) else _NO_CREDENTIALS}"
+        case ProfileNotFound() | PartialCredentialsError():
+            text = f"{error}\n{_NO_CREDENTIALS}"
+        case InvalidRegionError():
+            text = f"{error}\n{_NO_REGION}"
         case EndpointConnectionError():
             text = f"{error}: is the region right (--region), and is there a network?"
         case _:

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelyard.deploy.calls import Calls
 from modelyard.deploy.plan import VARIANT, Plan
+from modelyard.deploy.problems import DeployError
 from modelyard.deploy.undo import Undo
 from modelyard.say import say
 
@@ -32,6 +33,8 @@ class Scaling:
 
     def found(self) -> dict[str, Any] | None:
         """The target that is registered."""
+        if not self._calls.reaches(SERVICE):
+            return None
         listed = self._calls.ask(
             *(SERVICE, "describe_scalable_targets"),
             ServiceNamespace="sagemaker",
@@ -39,6 +42,12 @@ class Scaling:
             ScalableDimension=_DIMENSION,
         )
         return next(iter(listed["ScalableTargets"]), None)
+
+    def check(self, plan: Plan) -> None:
+        """Whether it can be asked at all, before anything is begun."""
+        if plan.scales and not self._calls.reaches(SERVICE):
+            raise DeployError("a local endpoint has no autoscaling: leave out --max-instances", 2)
+        self.found()
 
     def ensure(self, plan: Plan, undo: Undo) -> None:
         """As planned; none if none is."""
@@ -76,9 +85,13 @@ class Scaling:
             **self._target,
             PolicyNames=[self._policy_name],
         )
-        found = next(iter(listed["ScalingPolicies"]), {})
-        configuration: dict[str, Any] | None = found.get("TargetTrackingScalingPolicyConfiguration")
-        return configuration
+        return next(
+            (
+                each["TargetTrackingScalingPolicyConfiguration"]
+                for each in listed["ScalingPolicies"]
+            ),
+            None,
+        )
 
 
 def _policy(plan: Plan) -> dict[str, Any]:
