@@ -47,11 +47,16 @@ def main(arguments: Sequence[str]) -> int:
     except BotoCoreError as error:
         say(f"modelyard invoke: {error}")
         return 1
+    print_answer(answer)
+    return 0
+
+
+def print_answer(answer: bytes) -> None:
+    """As it is; on a terminal with a line's end."""
     sys.stdout.buffer.write(answer)
     if sys.stdout.isatty() and not answer.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
     sys.stdout.flush()
-    return 0
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

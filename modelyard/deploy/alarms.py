@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from modelyard.deploy.calls import Calls
 from modelyard.deploy.plan import VARIANT, Plan, tags_of
-from modelyard.deploy.problems import DeployError
+from modelyard.deploy.problems import DeployError, code_of
 from modelyard.deploy.undo import Undo
 from modelyard.say import say
 
 SERVICE = "cloudwatch"
 
+_UNKNOWN_OPERATION = frozenset({"UnknownOperationException", "InvalidAction"})
 _MICROSECONDS = 1_000_000
 
 
@@ -70,17 +73,25 @@ class Alarms:
 
     def found(self) -> dict[str, dict[str, Any]]:
         """Those that there are, by name."""
-        if not self._calls.reaches(SERVICE):
-            return {}
-        names = [self._named(alarm) for alarm in ALARMS]
-        listed = self._calls.ask(SERVICE, "describe_alarms", AlarmNames=names)["MetricAlarms"]
-        return {each["AlarmName"]: each for each in listed}
+        return self._listed() or {}
 
     def check(self, plan: Plan) -> None:
         """Whether they can be asked for at all, before anything is begun."""
-        if plan.alarms is not None and not self._calls.reaches(SERVICE):
+        if self._listed() is None and plan.alarms is not None:
             raise DeployError("a local endpoint has no alarms: leave out --alarms", 2)
-        self.found()
+
+    def _listed(self) -> dict[str, dict[str, Any]] | None:
+        """None where nobody knows of alarms: a local endpoint has metrics only."""
+        if not self._calls.reaches(SERVICE):
+            return None
+        names = [self._named(alarm) for alarm in ALARMS]
+        try:
+            listed = self._calls.ask(SERVICE, "describe_alarms", AlarmNames=names)
+        except ClientError as error:
+            if code_of(error) in _UNKNOWN_OPERATION:
+                return None
+            raise
+        return {each["AlarmName"]: each for each in listed["MetricAlarms"]}
 
     def ensure(self, plan: Plan, undo: Undo) -> None:
         """As planned; none if none are."""

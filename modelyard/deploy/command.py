@@ -61,6 +61,8 @@ def _deploy(asked: Asked) -> None:
         Scaling(calls, plan.name),
         Alarms(calls, plan.name),
     )
+    if asked.dry_run:
+        say("nothing is changed; these are the calls that would change something:")
     body = None if asked.trial is None else trial.body_of(asked.trial)
     # All that may be told before anything is begun, rights that are missing too.
     models.check(plan, calls)
@@ -75,8 +77,6 @@ def _deploy(asked: Asked) -> None:
         alarms.ensure(plan, undo)
     if asked.trial is not None and body is not None:
         trial.invoke(plan.name, asked.trial, body, calls)
-    elif not calls.dry_run:
-        say(f"try: modelyard deploy … --invoke MODEL.tar.gz, or invoke_endpoint of {plan.name}")
 
 
 @contextmanager
@@ -93,6 +93,8 @@ def _taken_back_if_it_fails() -> Iterator[Undo]:
 
 def _undeploy(name: str, region: str | None, dry_run: bool) -> None:
     calls = Calls(region, dry_run=dry_run, show=_show)
+    if dry_run:
+        say("nothing is changed; these are the calls that would change something:")
     endpoint = Endpoint(calls, name)
     endpoint.check_ours()
     # Autoscaling first: it must not change what is being deleted.

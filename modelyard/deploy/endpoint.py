@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 3600.0
 
 
 class StillGoing(DeployError):
-    """Raised when AWS has not come to an end within our patience; nothing is undone."""
+    """Raised when AWS has not come to an end, within our patience or at all; nothing is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,9 @@ class Endpoint:
             return
         if status == "InService":
             status = "as it was before: the update was rolled back"
-        raise DeployError(
+        # What it may still use is not taken back.
+        error = StillGoing if status == "UpdateRollbackFailed" else DeployError
+        raise error(
             f"endpoint {self._name} is {status}{f': {reason}' if reason else ''}\n"
             f"what its containers printed: aws logs tail /aws/sagemaker/Endpoints/{self._name} "
             f"--region {self._calls.region}"

@@ -44,6 +44,11 @@ _ADVICE = {
 # By AWS's words, where its code does not tell.
 _ADVICE_FOR_WORDS = (
     (
+        re.compile("Unsupported manifest media type"),
+        "the image is an index of manifests: build it with --provenance=false, or by "
+        "./scripts/image",
+    ),
+    (
         re.compile("does not contain required .* label"),
         "SageMaker takes for many models only images with this label; those of ./scripts/image "
         "have it",

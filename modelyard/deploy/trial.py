@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -12,7 +11,7 @@ from botocore.exceptions import ClientError
 from modelyard.deploy.calls import Calls
 from modelyard.deploy.options import Trial
 from modelyard.deploy.problems import DeployError
-from modelyard.invoke import answer_of, content_type_of, in_words
+from modelyard.invoke import answer_of, content_type_of, in_words, print_answer
 
 SERVICE = "sagemaker-runtime"
 
@@ -41,8 +40,7 @@ def invoke(endpoint: str, trial: Trial, body: bytes, calls: Calls) -> None:
         )
     except ClientError as error:
         raise DeployError(f"{endpoint} is in service, but {in_words(error)}") from error
-    sys.stdout.buffer.write(answer)
-    sys.stdout.flush()
+    print_answer(answer)
 
 
 def _line(request: dict[str, Any], trial: Trial, calls: Calls) -> str:
