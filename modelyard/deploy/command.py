@@ -54,15 +54,13 @@ def _told(command: str, name: str, work: Callable[[], None]) -> int:
 
 def _deploy(asked: Asked) -> None:
     plan = asked.plan
-    calls = Calls(asked.region, dry_run=asked.dry_run, show=_show)
+    calls = _calls(asked.region, dry_run=asked.dry_run)
     image = Image(asked.image, calls, current_environment())
     endpoint, scaling, alarms = (
         Endpoint(calls, plan.name),
         Scaling(calls, plan.name),
         Alarms(calls, plan.name),
     )
-    if asked.dry_run:
-        say("nothing is changed; these are the calls that would change something:")
     body = None if asked.trial is None else trial.body_of(asked.trial)
     # All that may be told before anything is begun, rights that are missing too.
     models.check(plan, calls)
@@ -79,6 +77,14 @@ def _deploy(asked: Asked) -> None:
         trial.invoke(plan.name, asked.trial, body, calls)
 
 
+def _calls(region: str | None, *, dry_run: bool) -> Calls:
+    """For a region, else that of the shell, which boto3 reads by one of its two names only."""
+    if dry_run:
+        say("nothing is changed; these are the calls that would change something:")
+    told = region or current_environment().get("AWS_REGION")
+    return Calls(told, dry_run=dry_run, show=_show)
+
+
 @contextmanager
 def _taken_back_if_it_fails() -> Iterator[Undo]:
     undo = Undo()
@@ -92,9 +98,7 @@ def _taken_back_if_it_fails() -> Iterator[Undo]:
 
 
 def _undeploy(name: str, region: str | None, dry_run: bool) -> None:
-    calls = Calls(region, dry_run=dry_run, show=_show)
-    if dry_run:
-        say("nothing is changed; these are the calls that would change something:")
+    calls = _calls(region, dry_run=dry_run)
     endpoint = Endpoint(calls, name)
     endpoint.check_ours()
     # Autoscaling first: it must not change what is being deleted.
