@@ -31,8 +31,8 @@ class Calls:
     """
 
     def __init__(self, region: str | None, *, dry_run: bool, show: Callable[[str], None]) -> None:
-        session = boto3.Session(region_name=region)
-        if session.region_name is None:
+        session = boto3.Session(region_name=region or None)
+        if not session.region_name:
             raise NoRegionError
         if session.get_credentials() is None:
             raise NoCredentialsError

@@ -87,6 +87,8 @@ class Endpoint:
         else:
             self._ensure_count(plan, found)
         self._check(config)
+        if found is not None:
+            undo.keep()  # it serves as planned, whatever comes of the rest
         self._clear(keep=(model, config))
 
     def delete(self) -> bool:

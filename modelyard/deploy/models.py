@@ -18,7 +18,7 @@ _LOOKED_AT = 100
 def check(plan: Plan, calls: Calls) -> None:
     """Raises DeployError for a bucket that SageMaker could not use; what boto3 raises, too."""
     region = _region(plan, calls)
-    if region != calls.region and calls.is_aws(SERVICE):
+    if region != calls.region:
         raise DeployError(
             f"the bucket {plan.bucket} is in {region} and the endpoint would be in {calls.region}: "
             f"SageMaker reads models of its own region; give --region {region}, or another bucket",

@@ -63,6 +63,7 @@ _ADVICE_FOR_WORDS = (
         "the role needs s3:GetObject below --models and s3:ListBucket of the bucket: "
         "deploy/iam/execution-role.json",
     ),
+    (re.compile("is not authorized to perform"), _DENIED),
 )
 
 

@@ -1,1 +1,1 @@
-"""``modelyard deploy`` and ``undeploy``: SageMaker by our own endpoint, what is around it by moto."""
+"""``modelyard deploy``, on our own endpoint as SageMaker; what is around it is moto's."""

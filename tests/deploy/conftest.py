@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -133,8 +131,3 @@ def said_lines(done: Done) -> list[str]:
     """What a dry run would call."""
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
-
-
-Check = Callable[[], None]
-HERE = Path(__file__).parent
-PYTHON = sys.executable
