@@ -48,7 +48,7 @@ _Template.add_multi_constructor(
     lambda loader, _, node: (
         loader.construct_scalar(node)
         if isinstance(node, yaml.ScalarNode)
-        else loader.construct_sequence(node)  # type: ignore[arg-type]
+        else loader.construct_sequence(node)
     ),
 )
 

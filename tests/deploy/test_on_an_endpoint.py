@@ -78,6 +78,7 @@ def test_it_is_made_serves_is_changed_and_removed(local: Aws) -> None:
     assert "there is nothing of an endpoint many" in local.undeploy().stderr
 
 
+@pytest.mark.slow
 def test_it_scales_and_tells_of_trouble_as_long_as_that_is_asked_for(local: Aws) -> None:
     made = local.deploy(*SCALED, "--alarms", TOPIC)
     assert made.returncode == 0, made.stderr
@@ -106,6 +107,7 @@ def test_it_scales_and_tells_of_trouble_as_long_as_that_is_asked_for(local: Aws)
     assert target(local) == [] and alarms(local) == [] and local.endpoints() == []
 
 
+@pytest.mark.slow
 def test_autoscaling_keeps_its_number_of_instances_through_an_update(local: Aws) -> None:
     assert local.deploy(*SCALED).returncode == 0
     client = local.client("sagemaker")
@@ -122,6 +124,7 @@ def test_autoscaling_keeps_its_number_of_instances_through_an_update(local: Aws)
     assert local.undeploy().returncode == 0
 
 
+@pytest.mark.slow
 def test_an_endpoint_of_somebody_else_is_left_as_it_is(local: Aws) -> None:
     assert local.deploy(name="theirs").returncode == 0
     client = local.client("sagemaker")
@@ -155,6 +158,7 @@ def test_an_endpoint_that_does_not_start_is_taken_back(
         assert alarms(local) == []
 
 
+@pytest.mark.slow
 def test_an_update_that_does_not_start_leaves_what_was(
     aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,9 +57,12 @@ def test_a_right_that_is_missing_is_told_and_nothing_stays(
     assert not aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
 
 
+@pytest.mark.slow
 def test_what_comes_after_an_update_may_fail_and_the_update_stays(
-    aws: Aws, deployer: Aws, tmp_path: Path
+    aws: Aws, deployer: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", deployer.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", deployer.secret)
     with Yard(tmp_path, s3_url=aws.url) as yard:
         here = Aws(aws.url, {"SAGEMAKER": yard.url}, key=deployer.key, secret=deployer.secret)
         assert here.deploy().returncode == 0
