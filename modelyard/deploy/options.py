@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("name", metavar="ENDPOINT", type=_name)
+    add("name", metavar="ENDPOINT", type=_name, help="its name")
     add("--models", metavar="s3://BUCKET/PREFIX/", type=_models, required=True, help="of archives")
     add("--role", metavar="ARN", type=_role, required=True, help="that SageMaker takes on")
     image = made.add_argument_group("image")
@@ -66,7 +66,13 @@ def parser() -> argparse.ArgumentParser:
     )
     instances = made.add_argument_group("instances")
     add = instances.add_argument
-    add("--instance-type", type=_instance_type, default="ml.m5.xlarge", metavar="TYPE")
+    add(
+        "--instance-type",
+        type=_instance_type,
+        default="ml.m5.xlarge",
+        metavar="TYPE",
+        help="default: ml.m5.xlarge",
+    )
     add("--instances", type=count, default=1, metavar="N", help="the least there are; default: 1")
     add("--max-instances", type=count, default=0, metavar="N", help="autoscaling up to here")
     add(
@@ -76,7 +82,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="its goal for each instance",
     )
-    add("--environment", action="append", type=_variable, default=[], metavar="NAME=VALUE")
+    add(
+        "--environment",
+        action="append",
+        type=_variable,
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable of the container; may be given several times",
+    )
     add("--no-model-cache", action="store_true", help="load a model for each request anew")
     add(
         "--alarms",
@@ -105,7 +118,7 @@ def removal_parser() -> argparse.ArgumentParser:
         epilog="Exit code: 0 there is none any more, 1 AWS refused something, 2 nothing was begun.",
         allow_abbrev=False,
     )
-    made.add_argument("name", metavar="ENDPOINT", type=_name)
+    made.add_argument("name", metavar="ENDPOINT", type=_name, help="its name")
     _add_common(made)
     return made
 
