@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from handlers.types import ModelPlan
-from model_server import probe
+from model_server import measuring
 from model_server.background import beside
 from model_server.gpus import Gpu, GpuProbe
 from model_server.learned import Artifact, Footprint, Learned
@@ -275,7 +275,7 @@ class Accounts:
     async def measure(self, model: Model, workers: Collection[Worker]) -> None:
         """Measure workers now, off the loop."""
         for worker in workers:
-            measured = await asyncio.to_thread(probe.private_bytes, worker.pid)
+            measured = await measuring.private_bytes(worker)
             if measured and worker.ready:
                 # What a template shares with its forks is private to neither, but it is still held.
                 shared = worker.private_bytes if worker.forks is not None else 0

@@ -104,6 +104,8 @@ class Worker:
     verdict: Problem | None = None
     # One too many: its end is no death.
     leaving: bool = False
+    # Those that read of its memory now, which is not freed before (``measuring``).
+    readings: set[asyncio.Future[int]] = field(default_factory=set)
     # Of a template, which serves nothing: asks it to fork workers.
     forks: ForkChannel | None = None
 

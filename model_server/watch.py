@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from model_server import probe
+from model_server import measuring, probe
 from model_server.errors import OutOfMemory
 from model_server.growth import Growth
 from model_server.memory.ledger import RAM, Ledger
@@ -283,7 +283,7 @@ class Watch:
 
     async def _measure(self, growth: Growth) -> None:
         """Know exactly what the kernel's counts only hint at, before somebody pays for it."""
-        measured = await asyncio.to_thread(probe.private_bytes, growth.worker.pid)
+        measured = await measuring.private_bytes(growth.worker)
         if measured:
             growth.correct(measured)
 

@@ -26,6 +26,7 @@ from model_server.errors import (
     ServerUnavailable,
     WorkerDied,
 )
+from model_server.measuring import when_freed
 from model_server.memory.overrun import Grown, own_overrun
 from model_server.model import Model, Worker
 from model_server.oom import OomKills
@@ -167,12 +168,11 @@ class Workers:
             model.template = worker
         else:  # another was made at the same time
             worker.leaving = True
-            kill(worker.pid)
+            self._kill(worker)
 
     def _template_hung_up(self, worker: Worker) -> None:
         """A template without its channel is of no use."""
-        if worker.pid in self._by_pid:
-            kill(worker.pid)
+        self._kill(worker)
 
     async def end(self, model: Model, *, drain: bool, limit_seconds: float | None = None) -> None:
         """Return when all are gone: after what is queued is done, within the limit, or at once."""
@@ -198,9 +198,14 @@ class Workers:
         if worker.exited.done():
             return
         if worker.pid:
-            kill(worker.pid)
+            self._kill(worker)
         else:
             self._forget(model, worker, -1)
+
+    def _kill(self, worker: Worker) -> None:
+        """Unless it has been waited for: its pid may be somebody else's by now."""
+        if worker.pid in self._by_pid:
+            kill(worker.pid)
 
     def told_of_exit(self, pid: int, code: int) -> None:
         """A process is gone: told by its zygote, or by the reaper when it had lost its zygote."""
@@ -209,6 +214,9 @@ class Workers:
 
     def _exited(self, pid: int, code: int) -> None:
         model, worker = self._by_pid.pop(pid)
+        when_freed(worker, lambda: self._bury(model, worker, code))
+
+    def _bury(self, model: Model, worker: Worker, code: int) -> None:
         if worker.slot[STARTED]:
             self._remember_fate(worker, code)
         if worker.forks is None:
@@ -244,7 +252,7 @@ class Workers:
         """End a worker at once; its requests, or its load, are told the problem."""
         worker.verdict = problem
         log.error("process stopped: %s", problem.message, extra={"model": model.name})
-        kill(worker.pid)
+        self._kill(worker)
 
     def _models(self) -> set[Model]:
         return {model for model, _ in self._by_pid.values()}
@@ -344,13 +352,13 @@ class Workers:
         if not data:
             asyncio.get_running_loop().remove_reader(worker.leash)
             if not worker.word.done() or (worker in self._moves and not worker.leaving):
-                kill(worker.pid)  # its code closed the leash: we would wait for ever for its word
+                self._kill(worker)  # its code closed the leash: we would wait for ever for its word
             return
         try:
             word = wire.decode_worker_message(data)
         except msgspec.MsgspecError:
             log.exception("a model's process says what it must not; ending it")
-            kill(worker.pid)
+            self._kill(worker)
             return
         if not worker.word.done():
             worker.word.set_result(word)
