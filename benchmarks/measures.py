@@ -209,6 +209,11 @@ def _page() -> dict[str, Measure]:
 
 ALONE: dict[str, Measure] = {
     **_batches(),
+    "image-size": Measure("Image without frameworks", "MB", at_most=250),
+    "image-sklearn-size": Measure("Image with scikit-learn", "MB", at_most=450),
+    "image-bare": Measure("Container that only runs Python: start to end", "s"),
+    "image-start": Measure("Container: start to the first 200 from /ping", "s", at_most=1.5),
+    "image-rebuild": Measure("Image after a change of the code", "s"),
     "second-ready": Measure("Second worker, 400 MB of mapped weights: ready", "ms", at_most=50),
     "second-private": Measure(
         "Second worker, 400 MB of mapped weights: private memory", "MiB", at_most=15
