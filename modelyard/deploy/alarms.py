@@ -91,7 +91,7 @@ class Alarms:
             if code_of(error) in _UNKNOWN_OPERATION:
                 return None
             raise
-        return {each["AlarmName"]: each for each in listed["MetricAlarms"]}
+        return {each["AlarmName"]: _ordered(each) for each in listed["MetricAlarms"]}
 
     def ensure(self, plan: Plan, undo: Undo) -> None:
         """As planned; none if none are."""
@@ -148,3 +148,8 @@ class Alarms:
             "Threshold": threshold,
             "TreatMissingData": "notBreaching",
         }
+
+
+def _ordered(alarm: dict[str, Any]) -> dict[str, Any]:
+    """With its dimensions in the order of ours, whatever theirs is."""
+    return {**alarm, "Dimensions": sorted(alarm["Dimensions"], key=lambda one: str(one["Name"]))}

@@ -17,7 +17,7 @@ from modelyard.deploy.problems import code_of
 
 # An invoke that loads a model may take a minute.
 _READ_SECONDS = 75.0
-_ATTEMPTS = 5
+_ATTEMPTS = 3
 
 _NOT_THERE = frozenset(
     {"RepositoryNotFoundException", "ImageNotFoundException", "ObjectNotFoundException", "404"}

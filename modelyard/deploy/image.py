@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from modelyard.deploy.calls import Calls
 from modelyard.deploy.engine import ContainerEngine, LocalImage, Login
-from modelyard.deploy.plan import Plan, tags_of
+from modelyard.deploy.plan import Plan
 from modelyard.deploy.problems import DeployError, code_of
 from modelyard.deploy.undo import Undo
 from modelyard.say import say
@@ -181,7 +181,6 @@ class Image:
             *(SERVICE, "create_repository"),
             repositoryName=name,
             imageTagMutability="IMMUTABLE",
-            tags=tags_of(name),
         )
         undo.add(self._calls.remove, SERVICE, "delete_repository", repositoryName=name)
         if self._calls.dry_run:

@@ -62,7 +62,8 @@ class Scaling:
             if found is None:
                 undo.add(self._calls.remove, SERVICE, "deregister_scalable_target", **self._target)
         wanted = _policy(plan)
-        if self._policy() != wanted:
+        there = self._policy()
+        if any(there.get(key) != value for key, value in wanted.items()):
             say(f"autoscaling at {plan.invocations} invocations a minute and instance")
             self._calls.change(
                 *(SERVICE, "put_scaling_policy"),
@@ -79,19 +80,16 @@ class Scaling:
         say("deleting autoscaling")
         return self._calls.remove(SERVICE, "deregister_scalable_target", **self._target)
 
-    def _policy(self) -> dict[str, Any] | None:
+    def _policy(self) -> dict[str, Any]:
         listed = self._calls.ask(
             *(SERVICE, "describe_scaling_policies"),
             **self._target,
             PolicyNames=[self._policy_name],
         )
-        return next(
-            (
-                each["TargetTrackingScalingPolicyConfiguration"]
-                for each in listed["ScalingPolicies"]
-            ),
-            None,
-        )
+        found: list[dict[str, Any]] = [
+            each["TargetTrackingScalingPolicyConfiguration"] for each in listed["ScalingPolicies"]
+        ]
+        return found[0] if found else {}
 
 
 def _policy(plan: Plan) -> dict[str, Any]:

@@ -26,6 +26,12 @@ def test_what_the_shell_lacks(aws: Aws, variables: dict[str, str], words: str) -
     assert aws.parts() == []
 
 
+def test_a_region_where_nobody_answers(aws: Aws) -> None:
+    done = aws.deploy(AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "is the region right (--region), and is there a network?" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
