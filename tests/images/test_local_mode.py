@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from endpoint.fleets.ports import free_blocks
 from tests.environments import SAGEMAKER_2, interpreter
 from tests.images.of_page import printed_by_block
 from tests.modelyard.shell import Shell
@@ -21,6 +21,7 @@ NO_TELEMETRY = {"SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}
 
 # The SDK asks Docker's own command for its compose first, and then whatever it says.
 NO_PLUGIN = "#!/bin/sh\necho no compose here >&2\nexit 1\n"
+NETWORK = "sagemaker-local"
 
 
 @pytest.fixture
@@ -29,8 +30,7 @@ def home(tmp_path: Path) -> Path:
     home = tmp_path / "home"
     (home / ".sagemaker").mkdir(parents=True)
     (home / "containers").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        local = {"serving_port": free.getsockname()[1], "container_root": str(home / "containers")}
+    local = {"serving_port": next(free_blocks()).port, "container_root": str(home / "containers")}
     # YAML is what it reads, and JSON is.
     (home / ".sagemaker" / "config.yaml").write_text(json.dumps({"local": local}))
     (home / "config.yaml").write_text(json.dumps({"SchemaVersion": "1.0", **NO_TELEMETRY}))
@@ -47,8 +47,9 @@ def only_ours(engine: Podman) -> Iterator[None]:
     yield
     left = set(engine.run("ps", "--all", "--quiet").split()) - before
     for container in left:
-        engine.run("rm", "--force", "--time", "0", container)
-    engine.run("network", "rm", "--force", "sagemaker-local")
+        engine.run("rm", "--force", "--ignore", "--time", "0", container)
+    if NETWORK in engine.run("network", "ls", "--format", "{{.Name}}").split():
+        engine.run("network", "rm", "--force", NETWORK)
 
 
 def test_multi_data_model_deploys_to_a_container(
