@@ -93,6 +93,12 @@ class EndpointSettings:
         "let everybody in who reaches a `host` that is not this machine alone, without an "
         "`access_file`",
     )
+    published_on_loopback: bool = _setting(
+        False,
+        "UP_PUBLISHED_ON_LOOPBACK",
+        "it listens in a container, whose engine publishes its port on the loopback of the machine "
+        "alone: it trusts, and distrusts, whom it would with that as its `host`",
+    )
     # --- instances ---
     fleet: str = _setting(
         "local",

@@ -11,14 +11,17 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from modelyard.image_of_up import Image
+
 _MAX_NAME = 63
 _LOOK_SECONDS = 0.1
 _SUFFIXES = (".tar.gz", ".tgz", ".tar")
 
-# The platform's request must name them; nobody here looks at them.
+# The platform's request must name them; nobody here looks at them, but for the image's name where
+# there is one.
 _ROLE = "arn:aws:iam::{account}:role/modelyard"
 _INSTANCE_TYPE = "ml.m5.large"
-_IMAGE = "modelyard"
+_NO_IMAGE = "modelyard"
 
 _SETTLED = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
 
@@ -40,14 +43,26 @@ def archives_in(folder: Path) -> list[str]:
 
 
 class FolderEndpoint:
-    """The endpoint ``name`` of a folder, by a ``sagemaker`` client. Raises what boto3 raises."""
+    """The endpoint ``name`` of a folder, by a ``sagemaker`` client. Raises what boto3 raises.
 
-    def __init__(self, client: Any, account: str, name: str, folder: Path, instances: int) -> None:
+    With an ``image`` it is served by containers of that; a new build of it is an update.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        account: str,
+        name: str,
+        folder: Path,
+        instances: int,
+        image: Image | None = None,
+    ) -> None:
         self._client = client
         self._name = name
         self._folder = folder.resolve()
         self._role = _ROLE.format(account=account)
         self._instances = instances
+        self._image = image
 
     def ensure(self, say: Callable[[str], None]) -> None:
         """Create or update it, unless it is as it should be, and return when it is in service.
@@ -91,10 +106,16 @@ class FolderEndpoint:
     def _ensure_config(self) -> str:
         """The name of a configuration that says all this, and of a model; both stay for good."""
         url = f"file://{self._folder}/"
-        mark = blake2b(f"{url}\0{self._instances}".encode(), digest_size=4).hexdigest()
+        image = self._image
+        parts = (url, str(self._instances), *((image.name, image.build) if image else ()))
+        mark = blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
         name = f"{self._name[: _MAX_NAME - 9].rstrip('-')}-{mark}"
         if not self._found(self._client.describe_model, ModelName=name):
-            container = {"Image": _IMAGE, "Mode": "MultiModel", "ModelDataUrl": url}
+            container = {
+                "Image": image.name if image else _NO_IMAGE,
+                "Mode": "MultiModel",
+                "ModelDataUrl": url,
+            }
             self._client.create_model(
                 ModelName=name, ExecutionRoleArn=self._role, PrimaryContainer=container
             )

@@ -27,6 +27,7 @@ from modelyard.data_dir import DataDir, DataDirError, Running
 from modelyard.endpoint_of_folder import EndpointFailed, FolderEndpoint, archives_in, name_of
 from modelyard.endpoint_process import OWN_S3, START_SECONDS, DidNotStart, EndpointProcess
 from modelyard.ignored import ignored, ignored_s3
+from modelyard.image_of_up import Image, NoImage, find, settings_with
 from modelyard.own_s3 import OwnS3
 from modelyard.say import say
 
@@ -47,6 +48,7 @@ class Asked:
     models: Path | None
     name: str | None
     instances: int
+    image: str | None
     s3: str | None  # the URL of one that runs
     own_s3: bool
 
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     except DidNotStart as error:
         say(f"modelyard up: {error}")
         return error.code
-    except (DataDirError, BotoCoreError) as error:
+    except (DataDirError, NoImage, BotoCoreError) as error:
         say(f"modelyard up: {error}")
         return 2
 
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", type=Path, metavar="DIR", help="make an endpoint of a folder of archives")
     add("--name", help="of that endpoint; default: the folder's name")
     add("--instances", type=_count, default=1, metavar="N", help="of that endpoint; default: 1")
+    add("--image", help="have containers of this image serve it, in a `docker` fleet")
     s3 = parser.add_mutually_exclusive_group()
     s3.add_argument(
         "--s3-endpoint-url", dest="s3", metavar="URL", help="use this S3 instead of our own"
@@ -99,7 +102,7 @@ def _count(text: str) -> int:
 
 def _up(asked: Asked, options: dict[str, str]) -> int:
     environment = current_environment()
-    settings = settings_from(EndpointSettings, environment, options)
+    settings = settings_with(asked.image, environment, options)
     _check(asked)
     for name, meant in unknown_variables(environment, endpoint=EndpointSettings).items():
         say(f"{name} is no setting{f'; did you mean {meant}?' if meant else ''}")
@@ -111,13 +114,16 @@ def _up(asked: Asked, options: dict[str, str]) -> int:
             *ignored_s3(asked.s3, running, own_s3=asked.own_s3),
         ):
             say(f"{text}; `modelyard down` first to change it")
-        _tell(running, _serve_folder(asked, settings, running), "modelyard down")
+        its_own = settings_from(EndpointSettings, {}, running.settings)
+        image = find(asked.image, its_own, environment)
+        _tell(running, _serve_folder(asked, settings, running, image), "modelyard down")
         return 0
+    image = find(asked.image, settings, environment)
     with ExitStack() as stack:
         process = _start(asked, settings, environment, data)
         stack.callback(_stop, process)
         running = process.until_ready()
-        invoke = _serve_folder(asked, settings, running)
+        invoke = _serve_folder(asked, settings, running, image)
         if asked.detach:
             _tell(running, invoke, "modelyard down")
             say(f"its log is {data.log}")
@@ -129,8 +135,9 @@ def _up(asked: Asked, options: dict[str, str]) -> int:
 
 
 def _check(asked: Asked) -> None:
-    if asked.models is None and (asked.name is not None or asked.instances != 1):
-        raise Failed("--name and --instances are of the endpoint that --models DIR makes")
+    of_models = asked.name is not None or asked.instances != 1 or asked.image is not None
+    if asked.models is None and of_models:
+        raise Failed("--name, --instances and --image are of the endpoint that --models DIR makes")
     if asked.models is not None and not asked.models.is_dir():
         raise Failed(f"--models: there is no folder {asked.models}")
 
@@ -173,7 +180,9 @@ def _already(data: DataDir) -> Running:
 # --- what it is for ---------------------------------------------------------------------------
 
 
-def _serve_folder(asked: Asked, settings: EndpointSettings, running: Running) -> str:
+def _serve_folder(
+    asked: Asked, settings: EndpointSettings, running: Running, image: Image | None
+) -> str:
     """Make the endpoint of ``--models``, if any; returns how it is invoked."""
     if asked.models is None:
         return ""
@@ -182,7 +191,9 @@ def _serve_folder(asked: Asked, settings: EndpointSettings, running: Running) ->
         client = aws.client(
             "sagemaker", running.url, region=running.region, patience_seconds=START_SECONDS
         )
-        FolderEndpoint(client, settings.account, name, asked.models, asked.instances).ensure(say)
+        FolderEndpoint(client, settings.account, name, asked.models, asked.instances, image).ensure(
+            say
+        )
     except (BotoCoreError, ClientError, EndpointFailed) as error:
         raise Failed(str(error), 1) from error
     archives = archives_in(asked.models)

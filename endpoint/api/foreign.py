@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from endpoint.api.signatures import is_own
+from endpoint.api.signatures import is_for_its_machine
 from endpoint.errors import AccessDenied
 from endpoint.settings import EndpointSettings
 
@@ -22,7 +22,7 @@ class ForeignPages:
 
     def __init__(self, settings: EndpointSettings) -> None:
         # With keys a page could ask for nothing, and a proxy on this machine may have a name.
-        self._own_names_only = is_own(settings.host) and not settings.access_file
+        self._own_names_only = is_for_its_machine(settings) and not settings.access_file
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raise AccessDenied for the request of a page that is not the endpoint's own."""

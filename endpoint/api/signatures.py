@@ -234,7 +234,7 @@ class Access:
 
 
 def _check_host(settings: EndpointSettings) -> None:
-    if settings.open_to_all or is_own(settings.host):
+    if settings.open_to_all or is_for_its_machine(settings):
         return
     raise SettingsError(
         f"host={settings.host!r}: whoever reaches it could run commands and read files as this "
@@ -242,12 +242,13 @@ def _check_host(settings: EndpointSettings) -> None:
     )
 
 
-def is_own(host: str) -> bool:
-    """Whether only this machine reaches it."""
+def is_for_its_machine(settings: EndpointSettings) -> bool:
+    """Whether only the machine reaches it that it runs on, be it in a container."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        is_loopback = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
-        return host == "localhost"
+        is_loopback = settings.host == "localhost"
+    return is_loopback or settings.published_on_loopback
 
 
 def _entries(path: Path) -> list[_Entry]:

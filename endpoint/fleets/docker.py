@@ -14,7 +14,7 @@ from typing import Any
 from endpoint.fleets.docker_container import DockerContainer
 from endpoint.fleets.docker_watch import INSTANCE_LABEL, DockerWatch
 from endpoint.fleets.engine import Engine
-from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec, Record
+from endpoint.fleets.fleet import FleetError, ImageError, InstanceSpec, LabelError, Record
 from endpoint.fleets.ports import HOST, free_blocks
 from endpoint.settings import EndpointSettings
 from endpoint.specs import ContainerSpec, Mode
@@ -40,15 +40,20 @@ class DockerFleet:
 
     async def check(self, container: ContainerSpec) -> None:
         """The image must be had, and say that it can serve many models if it has to."""
+        await self.build(container)
+
+    async def build(self, container: ContainerSpec) -> str:
+        """The id of the image, which is another for each build. Raises ImageError as ``check``."""
         if not container.image:
             raise ImageError("the container has no Image")
         image = await self._engine.image(container.image)
         labels = image.labels or {}
         if container.mode is Mode.MULTI and labels.get(MULTI_MODEL_LABEL) != "true":
-            raise ImageError(
+            raise LabelError(
                 f"Your Ecr Image {container.image} does not contain required "
                 f"{MULTI_MODEL_LABEL}=true Docker label(s)."
             )
+        return str(image.id)
 
     async def start(self, spec: InstanceSpec) -> DockerContainer:
         """Start it. Raises FleetError with the engine's words."""

@@ -28,6 +28,10 @@ class ImageError(FleetError):
     """Raised for an image or command that is not there or cannot serve as asked."""
 
 
+class LabelError(ImageError):
+    """Raised for an image that does not say that it can serve many models."""
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
     """A container to start.

@@ -14,7 +14,7 @@ SETTINGS = fields(EndpointSettings)
 # Any address, path, command or list may be right; what is wrong with it shows when it is used.
 FREE = {
     *("host", "access_file", "local_command", "static_instances", "docker_url", "docker_volumes"),
-    *("docker_gpus", "retry_lost_requests", "open_to_all"),
+    *("docker_gpus", "retry_lost_requests", "open_to_all", "published_on_loopback"),
 }
 
 

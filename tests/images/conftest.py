@@ -20,6 +20,7 @@ from tests.podman import ROOT, Podman, podman
 KEPT = ROOT / ".images"
 KEPT_HOURS = 24 * 7
 PLAIN, SKLEARN = "localhost/modelyard:test", "localhost/modelyard:test-sklearn"
+UP, AS_DOCKER_NAMES_IT = "localhost/modelyard:test-up", "docker.io/library/modelyard:cpu"
 
 Runs = Callable[..., Container]
 Client = Callable[[Container], Endpoint]
@@ -58,6 +59,15 @@ def sklearn_image(engine: Podman) -> str:
     """The server with scikit-learn."""
     build(engine, SKLEARN, "--extras", "sklearn")
     return SKLEARN
+
+
+@pytest.fixture(scope="session")
+def up_image(engine: Podman) -> Iterator[None]:
+    """``modelyard:cpu`` for clients of Docker: with scikit-learn, and what an endpoint needs."""
+    build(engine, UP, "--extras", "up,sklearn")
+    engine.run("tag", UP, AS_DOCKER_NAMES_IT)
+    yield
+    engine.run("untag", AS_DOCKER_NAMES_IT)
 
 
 @pytest.fixture

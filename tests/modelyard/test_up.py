@@ -9,17 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 
-from archives.extraction import ArchiveLimits
+from endpoint.settings import EndpointSettings
 from modelyard import cli
 from modelyard.data_dir import DataDir, Running
 from modelyard.endpoint_of_folder import archives_in, name_of
-from modelyard.pack import pack_archive
-from tests.modelyard.conftest import COMMAND, MODELS, environment
+from modelyard.image_of_up import NoImage, find
+from tests.modelyard.conftest import COMMAND
+from tests.modelyard.shell import Shell, command_of, exported
 
 KEYS = {"AWS_ACCESS_KEY_ID": "modelyard", "AWS_SECRET_ACCESS_KEY": "modelyard"}
 
@@ -42,112 +41,6 @@ answer = boto3.client("sagemaker-runtime").invoke_endpoint(
     EndpointName="e", TargetModel="m.tar.gz", Body=b"hello")
 print(answer["Body"].read().decode())
 """
-
-
-class Shell:
-    """An empty directory with a folder ``models``, and an environment without AWS in it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.models = directory / "models"
-        self.models.mkdir()
-        limits = ArchiveLimits(1 << 20, 100)
-        pack_archive(MODELS / "echo", self.models / "echo.tar.gz", limits)
-        pack_archive(MODELS / "raises_on_predict", self.models / "sad.tar.gz", limits)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        plain = {k: v for k, v in environment().items() if not k.startswith("AWS_")}
-        nowhere = str(self.directory / "none")
-        files = {"AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere}
-        return {**plain, **files, "AWS_EC2_METADATA_DISABLED": "true", "MODELYARD_UP_PORT": "0"}
-
-    @property
-    def data(self) -> DataDir:
-        return DataDir(str(self.directory / ".modelyard"))
-
-    def run(self, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [COMMAND, *map(str, arguments)],
-            env={**self.environment, **variables},
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """In the foreground. It must be ended and ``communicate``d with."""
-        with (self.directory / "stderr").open("w") as errors:
-            return subprocess.Popen(
-                [COMMAND, *map(str, arguments)],
-                env=self.environment,
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-
-    def up(self, *arguments: object, **variables: str) -> dict[str, str]:
-        """Of ``up --detach``: the variables that it exports."""
-        done = self.run("up", "--detach", *arguments, **variables)
-        assert done.returncode == 0, done.stderr
-        return exported(done.stdout)
-
-    def running(self) -> Running:
-        running = self.data.running()
-        assert running is not None
-        return running
-
-    def client(self, service: str) -> Any:
-        running = self.running()
-        return boto3.client(
-            service,
-            endpoint_url=running.s3 if service == "s3" else running.url,
-            region_name=running.region,
-            aws_access_key_id="a",
-            aws_secret_access_key="b",
-        )
-
-    def instances(self) -> list[int]:
-        """The processes of instances."""
-        return [pid for pid in self.processes() if b"container.entrypoint" in command_of(pid)]
-
-    def processes(self) -> list[int]:
-        """All that have to do with this directory."""
-        mark = bytes(self.directory)
-        return [pid for pid in pids() if mark in command_of(pid) + environment_of(pid)]
-
-    def kill(self) -> None:
-        """What happens to an endpoint when memory runs out."""
-        os.kill(self.running().pid, signal.SIGKILL)
-        assert self.data.wait_until_free(60)
-
-
-def exported(text: str) -> dict[str, str]:
-    lines = [line.removeprefix("export ").partition("=") for line in text.splitlines()]
-    return {name: value for name, _, value in lines}
-
-
-def pids() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
-
-
-def command_of(pid: int) -> bytes:
-    return _read(pid, "cmdline")
-
-
-def environment_of(pid: int) -> bytes:
-    return _read(pid, "environ")
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.fixture
@@ -259,6 +152,21 @@ def test_a_second_up_says_which_options_it_cannot_follow(shell: Shell) -> None:
         f"--spill-requests=4 is ignored: it runs with 7{then}",
         f"--s3-endpoint-url=http://x is ignored: it runs with AWS's{then}",
     ]
+
+
+def test_an_endpoint_without_containers_is_not_given_an_image(shell: Shell) -> None:
+    shell.up("--no-s3", "--models", "models")
+    done = shell.run("up", "--detach", "--models", "models", "--image", "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--fleet=docker is ignored: it runs with local; `modelyard down` first" in done.stderr
+    assert "--image needs the fleet 'docker', and it is 'local'" in done.stderr
+    assert shell.run("invoke", "models", "echo.tar.gz", "--data", "1").stdout == "1"
+
+
+def test_an_image_needs_the_engines_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(NoImage, match=r"pip install 'modelyard\[docker\]'"):
+        find("x", EndpointSettings(fleet="docker"), {})
 
 
 def test_a_killed_endpoint_is_followed_by_one_that_takes_over(shell: Shell) -> None:
@@ -384,6 +292,12 @@ def test_the_command_ends_when_the_endpoint_is_taken_down(shell: Shell) -> None:
         (["--fleet", "moon"], "fleet='moon'"),
         (["--models", "none"], "there is no folder none"),
         (["--name", "x"], "--models DIR"),
+        (["--image", "x"], "--models DIR"),
+        (["--image", "x", "--models", "models", "--fleet", "static"], "fleet 'docker', and it is"),
+        (
+            ["--image", "x", "--models", "models", "--docker-url", "unix:///proc/none"],
+            "no container engine answers",
+        ),
         (["--instances", "0", "--models", "models"], "--instances"),
         (["--no-s3", "--s3-endpoint-url", "http://x"], "not allowed with"),
         (["--data-dir", "/proc/none"], "/proc/none cannot be used"),

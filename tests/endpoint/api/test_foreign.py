@@ -85,5 +85,12 @@ def test_where_others_reach_it_it_may_have_any_name() -> None:
         reached.check({"Origin": "http://"})
 
 
+def test_published_on_loopback_it_has_the_names_of_its_machine_only() -> None:
+    published = ForeignPages(EndpointSettings(host="0.0.0.0", published_on_loopback=True))
+    published.check({"Host": "127.0.0.1:8181"})
+    with pytest.raises(AccessDenied):
+        published.check({"Host": "modelyard:8181"})
+
+
 def test_where_there_are_keys_a_proxy_may_have_any_name(tmp_path: Path) -> None:
     ForeignPages(EndpointSettings(access_file="keys")).check({"Host": "models.example"})

@@ -362,6 +362,10 @@ def test_a_host_that_only_this_machine_reaches_needs_none(host: str) -> None:
     Access.load(EndpointSettings(host=host), time.time)
 
 
+def test_a_host_within_a_container_that_only_this_machine_reaches_needs_none() -> None:
+    Access.load(EndpointSettings(host="0.0.0.0", published_on_loopback=True), time.time)
+
+
 def test_an_access_file_that_is_not_there_says_so_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"it cannot be read \(No such file or directory\)"):
         _start(tmp_path, tmp_path / "none.json")

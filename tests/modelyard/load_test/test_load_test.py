@@ -15,7 +15,7 @@ from tests.endpoint.user import until
 from tests.endpoint.yard import Yard
 from tests.modelyard.load_test.aws_like import GONE, NOT_READY, OK, THROTTLED, AwsLike, Reply
 from tests.modelyard.load_test.running import LIMIT_SECONDS, load_test, started
-from tests.modelyard.test_up import Shell
+from tests.modelyard.shell import Shell
 
 pytestmark = pytest.mark.timeout(240)
 
