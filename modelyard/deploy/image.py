@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import platform
 import re
 import shlex
 import subprocess
@@ -29,6 +30,8 @@ _IN_ECR = re.compile(
     r"(?P<repository>[a-z0-9._/-]+?)(@(?P<digest>sha256:[0-9a-f]{64})|:(?P<tag>[\w.-]+))?"
 )
 _SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "image"
+# As container engines name this machine's processors.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 # The tag of an image that a dry run does not build.
 _NOT_BUILT = "BUILT"
 
@@ -69,7 +72,7 @@ class Image:
     def ensure(self, plan: Plan, undo: Undo) -> str:
         """Build and push it, as far as need be, and return its URI."""
         if self._wish.device:
-            self._build(self._wish.device)
+            self._build(self._wish.device, plan.architecture)
         if self._in_ecr or not self._calls.reaches(SERVICE):
             return self._wish.name
         found = self._engine.image(self._wish.name)
@@ -85,9 +88,11 @@ class Image:
     def _engine(self) -> ContainerEngine:
         return ContainerEngine.find(self._environment)
 
-    def _build(self, device: str) -> None:
+    def _build(self, device: str, architecture: str) -> None:
         command = [str(_SCRIPT), device, "--tag", self._wish.name]
         command += ["--extras", self._wish.extras] if self._wish.extras else []
+        if _ARCHITECTURES.get(platform.machine()) != architecture:
+            command += ["--platform", f"linux/{architecture}"]
         if self._calls.dry_run:
             self._calls.show(shlex.join(command))
         elif subprocess.run(command, env=dict(self._environment), stdout=2, check=False).returncode:
