@@ -31,7 +31,7 @@ class Compose:
 
     def run(self, *arguments: str) -> str:
         """What the command prints."""
-        ports = {"API_PORT": "", "S3_PORT": ""}  # free ones
+        ports = {"YARD_API_PORT": "", "YARD_S3_PORT": ""}  # free ones
         done = subprocess.run(
             ["docker-compose", "--project-name", self.project, *arguments],
             cwd=ROOT,
