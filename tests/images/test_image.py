@@ -37,7 +37,7 @@ def test_it_says_what_it_is(image: str, inspect: Inspect) -> None:
     assert re.fullmatch(r"\d{4}(-\d\d){2}T.*Z", ours["org.opencontainers.image.created"])
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version and ours["org.opencontainers.image.version"] == version[1]
-    assert found["Config"]["Entrypoint"] == ["modelyard"]
+    assert found["Config"]["Entrypoint"][-1] == "modelyard"
     assert found["Config"]["Cmd"] == ["serve"]
     assert found["Config"]["StopSignal"] in ("SIGTERM", "15")
 
