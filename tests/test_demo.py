@@ -127,7 +127,7 @@ def test_whole_tour(demo: Starter) -> None:
     wide = [line for line in shown.splitlines() if len(line) > 80]
     assert all("/" in line for line in wide), wide  # paths are as long as they are
     assert "\x1b" not in shown  # this is no terminal
-    assert started.nothing_left(), started.running()
+    assert started.nothing_left(), (started.running(), started.shown())
 
 
 @pytest.mark.slow
@@ -147,14 +147,14 @@ def test_keep_prints_lines_that_work_the_last_of_which_ends_it(demo: Starter) ->
     assert "InService" in answers.stdout
     assert "accra.tar.gz 1" in answers.stdout  # its size in the bucket
     assert '"copy_withdrawn"' in answers.stdout
-    assert started.nothing_left(), started.running()
+    assert started.nothing_left(), (started.running(), started.shown())
 
 
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
         ("1. modelyard up", signal.SIGINT),
-        ("training", signal.SIGINT),
+        ("training 12", signal.SIGINT),
         ("creating it", signal.SIGTERM),
         ("4. ", signal.SIGINT),
     ],
@@ -167,7 +167,7 @@ def test_interrupted(demo: Starter, moment: str, number: signal.Signals) -> None
     assert started.end() in (130, -signal.SIGINT), started.shown()
     assert "interrupted" in started.shown()
     assert "Traceback" not in started.shown()
-    assert started.nothing_left(), started.running()
+    assert started.nothing_left(), (started.running(), started.shown())
 
 
 def test_endpoint_that_dies_is_explained(demo: Starter) -> None:
@@ -179,7 +179,7 @@ def test_endpoint_that_dies_is_explained(demo: Starter) -> None:
     assert "\ndemo: " in started.shown()
     assert "endpoint/log; it ends with:" in started.shown()
     assert "examples/demo/" not in started.shown().partition("\ndemo: ")[2]  # no traceback
-    assert started.nothing_left(), started.running()
+    assert started.nothing_left(), (started.running(), started.shown())
 
 
 def test_port_in_use(demo: Starter) -> None:
@@ -189,7 +189,7 @@ def test_port_in_use(demo: Starter) -> None:
         assert started.end() == 1
     assert f":{port} (Address already in use)" in started.shown()
     assert "Traceback" not in started.shown()
-    assert started.nothing_left(), started.running()
+    assert started.nothing_left(), (started.running(), started.shown())
 
 
 def test_second_demo_in_the_same_directory(demo: Starter) -> None:

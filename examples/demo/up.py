@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from examples.demo.errors import DemoError
@@ -51,15 +53,19 @@ class Up:
     def start(self) -> None:
         """Return when it is ready, and boto3 here finds it. Raises DemoError."""
         data_dir = ("--data-dir", str(self.data_dir))
-        process = subprocess.Popen(
-            [_COMMAND, "up", "--detach", "--port", str(self._port), *data_dir, *HASTE],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is the demo's
-        )
+        command = [_COMMAND, "up", "--detach", "--port", str(self._port), *data_dir, *HASTE]
+        with _interrupts_kept() as kept:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C is the demo's
+            )
         try:
+            if kept:
+                raise KeyboardInterrupt
             lines, said = process.communicate()
         except BaseException:
             process.terminate()  # it takes back what it has started
@@ -94,6 +100,24 @@ def why(instance_url: str, model_id: str) -> str:
     command = [_COMMAND, "why", model_id, "--url", instance_url, "--limit", "2"]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout or done.stderr
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[list[int]]:
+    """Signals that came meanwhile, instead of an interruption.
+
+    One that strikes while a process is being started would leave it running, unknown to us.
+    """
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _assigned(line: str) -> tuple[str, str]:
