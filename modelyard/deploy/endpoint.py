@@ -56,10 +56,7 @@ class Endpoint:
     def check_ours(self) -> None:
         """An endpoint that somebody made otherwise is not touched."""
         found = self._found()
-        if found is None:
-            return
-        tags = self._calls.ask(SERVICE, "list_tags", ResourceArn=found["EndpointArn"])["Tags"]
-        if tags_of(self._name)[0] not in tags:
+        if found is not None and not self._is_ours(found["EndpointArn"]):
             raise DeployError(
                 f"there is an endpoint {self._name} that `modelyard deploy` has not made, and "
                 "it is left as it is: choose another name, or take this one over by the tag "
@@ -144,9 +141,12 @@ class Endpoint:
         """Names that begin as ours do, of what bears our tag."""
         start = self._name[:50]
         for each in self._calls.pages(SERVICE, kind.list, kind.listed, NameContains=start):
-            tags = self._calls.ask(SERVICE, "list_tags", ResourceArn=each[kind.arn])["Tags"]
-            if tags_of(self._name)[0] in tags:
+            if self._is_ours(each[kind.arn]):
                 yield each[kind.name]
+
+    def _is_ours(self, arn: str) -> bool:
+        tags = self._calls.ask(SERVICE, "list_tags", ResourceArn=arn)["Tags"]
+        return tags_of(self._name)[0] in tags
 
     # --- the endpoint ---------------------------------------------------------------------------
 
